@@ -1,0 +1,1 @@
+"""What all services share: events, the log port, consumers, access, errors, wiring. Imports no service."""

@@ -1,0 +1,53 @@
+"""Acts of operators that a replay must know. `subject` of the envelope is the consumer or thing."""
+
+from __future__ import annotations
+
+from tagtrail_kernel.events.registry import Event, Family, event
+from tagtrail_kernel.events.sightings import Id, Text
+
+
+@event("consumer.event_parked", version=1, family=Family.OPERATION)
+class ConsumerEventParked(Event, frozen=True, kw_only=True):
+    """An operator let a paused consumer pass over one event.
+
+    Attributes:
+        consumer: Name of the consumer, `service.name`.
+        position: Position of the event that is passed over, >= 1.
+        error: What the consumer said about it.
+        reason: Why the operator passed it over.
+        by: Key that did it.
+    """
+
+    consumer: Id
+    position: int
+    error: Text | None = None
+    reason: Text
+    by: Id | None = None
+
+
+@event("message.redriven", version=1, family=Family.OPERATION)
+class MessageRedriven(Event, frozen=True, kw_only=True):
+    """A quarantined message was read after all.
+
+    Attributes:
+        quarantine_id: The message.
+        events: How many events it gave.
+        by: Key that did it.
+    """
+
+    quarantine_id: Id
+    events: int
+    by: Id | None = None
+
+
+@event("subject.erased", version=1, family=Family.OPERATION)
+class SubjectErased(Event, frozen=True, kw_only=True):
+    """The key that sealed a subject's personal fields was destroyed. Holds no personal data.
+
+    Attributes:
+        subject_id: The subject's random id.
+        reason: Ground of the erasure.
+    """
+
+    subject_id: Id
+    reason: Text | None = None
