@@ -1,0 +1,1 @@
+"""Ingest: takes messages of gateways, keeps them in the log, tells everybody."""
