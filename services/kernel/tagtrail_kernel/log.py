@@ -98,7 +98,9 @@ class EventLog(Protocol):
         """
         ...
 
-    async def settled(self, log_id: int, receipts: Sequence[bytes], *, within_s: float) -> set[bytes]:
+    async def settled(
+        self, log_id: int, receipts: Sequence[bytes], *, within_s: float
+    ) -> set[bytes]:
         """Return those message hashes that were settled in the last seconds."""
         ...
 

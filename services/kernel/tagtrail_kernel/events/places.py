@@ -65,3 +65,32 @@ class TagPositioned(Event, frozen=True, kw_only=True):
     y_m: float
     accuracy_m: Metres | None = None
     method: Method = "uwb"
+
+
+@event("tag.presence_changed", version=1, family=Family.PLACE)
+class TagPresenceChanged(Event, frozen=True, kw_only=True):
+    """Whether a tag is heard as often as it should be. Silence is not absence.
+
+    Computed in event time: silence counts only while gateways that usually hear the tag are
+    themselves heard, so a dead gateway gives `unobservable`, never `missing`.
+
+    Attributes:
+        tag_id: The tag.
+        state: `present`; `overdue` (silent for longer than its mode explains); `missing` (silent for
+            much longer, although it should have been heard); `unobservable` (nobody could have heard it).
+        last_heard_at: Time of the last sighting.
+        silent_s: Silence when this was decided, seconds.
+        expected_interval_s: Expected time between sightings, seconds.
+        zone_id: Last confirmed zone.
+        site_id: Its site.
+        gateway_ids: Gateways that usually hear it.
+    """
+
+    tag_id: Id
+    state: Literal["present", "overdue", "missing", "unobservable"]
+    last_heard_at: Aware
+    silent_s: Annotated[float, Meta(ge=0)]
+    expected_interval_s: Annotated[float, Meta(gt=0)]
+    zone_id: Id | None = None
+    site_id: Id | None = None
+    gateway_ids: tuple[Id, ...] = ()

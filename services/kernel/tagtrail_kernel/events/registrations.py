@@ -194,8 +194,6 @@ class TagUnbound(Event, frozen=True, kw_only=True):
     asset_id: Id
 
 
-
-
 @event("config.changed", version=1, family=Family.REGISTRY)
 class ConfigChanged(Event, frozen=True, kw_only=True):
     """A setting of the tenant changed, so that a replay knows what held when.

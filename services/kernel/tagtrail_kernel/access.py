@@ -1,0 +1,445 @@
+"""Who may do what: API keys, scopes and tenants.
+
+A key reads `tt_<id>_<secret>`. The secret has 256 random bits, so one SHA-256 is a sufficient
+hash: there is nothing to guess. A console session is a key that expires; a key of a service
+belongs to no tenant and names one per request in the header `Tagtrail-Log`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Protocol
+
+from fastapi import Depends, Request
+
+from tagtrail_kernel.clock import Clock
+from tagtrail_kernel.database import Database
+from tagtrail_kernel.errors import (
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnauthenticatedError,
+)
+
+SCOPES: Final = {
+    "sightings:write": "send sightings",
+    "events:write": "append business events",
+    "events:read": "read the log",
+    "registry:read": "read sites, zones, gateways, tags, assets and SKUs",
+    "registry:write": "register and bind them",
+    "places:read": "read where tags are",
+    "stock:read": "read stock",
+    "stock:write": "pack, unpack, count, ship",
+    "alerts:read": "read alerts",
+    "alerts:write": "acknowledge and resolve alerts, set rules",
+    "operations": "quarantine, parking, rebuilds",
+    "keys": "make and revoke keys",
+}
+"""Scopes are part of the API: never renamed."""
+
+ROLES: Final = {
+    "admin": frozenset(SCOPES),
+    "operator": frozenset(
+        {
+            "registry:read", "registry:write", "places:read", "stock:read", "stock:write",
+            "alerts:read", "alerts:write", "events:read",
+        }
+    ),
+    "auditor": frozenset(
+        {"events:read", "registry:read", "places:read", "stock:read", "alerts:read"}
+    ),
+    "integrator": frozenset(
+        {
+            "events:read", "events:write", "sightings:write", "registry:read", "registry:write",
+            "places:read", "stock:read", "stock:write", "alerts:read",
+        }
+    ),
+    "gateway": frozenset({"sightings:write"}),
+    "service": frozenset(SCOPES),
+}  # fmt: skip
+
+CACHE_S: Final = 5.0
+"""A revoked key works for at most this long on a process that has just seen it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who makes a request.
+
+    Attributes:
+        key_id: Public part of the key.
+        log_id: Tenant's log.
+        role: Role the key was made for.
+        scopes: What it may do.
+        gateway_id: Set for a key of one gateway: it may send only as this gateway.
+    """
+
+    key_id: str
+    log_id: int
+    role: str
+    scopes: frozenset[str]
+    gateway_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as it is stored.
+
+    Attributes:
+        key_id: Public part.
+        log_id: Tenant; None for a service's key.
+        name: What people call it.
+        role: Role.
+        secret_hash: SHA-256 of the secret.
+        gateway_id: Gateway it is bound to.
+        expires_at: When it ends.
+        revoked_at: When it was revoked.
+        created_at: When it was made.
+    """
+
+    key_id: str
+    log_id: int | None
+    name: str
+    role: str
+    secret_hash: bytes = field(repr=False)
+    gateway_id: str | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant and its log.
+
+    Attributes:
+        log_id: Its log, >= 1.
+        slug: Short name.
+        name: What people call it.
+    """
+
+    log_id: int
+    slug: str
+    name: str
+
+
+class AccessStore(Protocol):
+    """Where tenants and keys are kept."""
+
+    async def tenants(self) -> list[Tenant]:
+        """Return all tenants, by log id."""
+        ...
+
+    async def add_tenant(self, slug: str, name: str) -> Tenant:
+        """Make a tenant; the same slug again returns the first one."""
+        ...
+
+    async def key(self, key_id: str) -> Key | None:
+        """Return a key by its public part."""
+        ...
+
+    async def keys(self, log_id: int) -> list[Key]:
+        """Return a tenant's keys, newest first."""
+        ...
+
+    async def add_key(self, key: Key) -> None:
+        """Store a key."""
+        ...
+
+    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
+        """Revoke a key. Raises NotFoundError."""
+        ...
+
+    async def add_code(
+        self, code_hash: bytes, log_id: int, role: str, expires_at: datetime
+    ) -> None:
+        """Store a single-use sign-in code."""
+        ...
+
+    async def use_code(self, code_hash: bytes, at: datetime) -> tuple[int, str] | None:
+        """Use up a sign-in code; returns (log_id, role), or None if unknown, used or expired."""
+        ...
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def mint(
+    log_id: int | None,
+    *,
+    name: str,
+    role: str,
+    at: datetime,
+    gateway_id: str | None = None,
+    lifetime: timedelta | None = None,
+) -> tuple[str, Key]:
+    """Make a key; returns the text that is shown once, and what is stored."""
+    if role not in ROLES:
+        raise NotFoundError(f"no role {role!r}; roles are {', '.join(sorted(ROLES))}", role=role)
+    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    stored = Key(
+        key_id=key_id,
+        log_id=log_id,
+        name=name,
+        role=role,
+        secret_hash=_digest(secret),
+        gateway_id=gateway_id,
+        expires_at=at + lifetime if lifetime is not None else None,
+        revoked_at=None,
+        created_at=at,
+    )
+    return f"tt_{key_id}_{secret}", stored
+
+
+def new_code() -> tuple[str, bytes]:
+    """Return a sign-in code and the hash to store."""
+    code = secrets.token_urlsafe(24)
+    return code, _digest(code)
+
+
+def code_hash(code: str) -> bytes:
+    """Return the stored form of a sign-in code."""
+    return _digest(code)
+
+
+class Gatekeeper:
+    """Turns a request's credentials into a principal; remembers verified keys for `CACHE_S`."""
+
+    def __init__(self, store: AccessStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._known: dict[bytes, tuple[datetime, Key]] = {}
+
+    async def principal(self, authorization: str | None, log_header: str | None) -> Principal:
+        """Return who this is.
+
+        Args:
+            authorization: Value of the header, "Bearer tt_…".
+            log_header: Value of `Tagtrail-Log`, for keys of services.
+
+        Raises:
+            UnauthenticatedError: no key, or it is unknown, wrong, expired or revoked.
+            ForbiddenError: a service's key without a tenant.
+        """
+        scheme, _, text = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not text:
+            raise UnauthenticatedError(
+                "send the header `Authorization: Bearer tt_…`; make a key with `tagtrail keys create`"
+            )
+        key = await self._verified(text.strip())
+        if key.log_id is not None:
+            log_id = key.log_id
+        elif log_header is not None and log_header.isascii() and log_header.isdigit():
+            log_id = int(log_header)
+        else:
+            raise ForbiddenError("a service's key needs the header `Tagtrail-Log: <log id>`")
+        return Principal(key.key_id, log_id, key.role, ROLES[key.role], key.gateway_id)
+
+    async def _verified(self, text: str) -> Key:
+        now = self._clock.now()
+        digest = _digest(text)
+        known = self._known.get(digest)
+        if known is not None and (now - known[0]).total_seconds() < CACHE_S:
+            key = known[1]
+        else:
+            key = await self._look_up(text)
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[digest] = (now, key)
+        if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= now):
+            raise UnauthenticatedError("this key has expired or was revoked; make a new one")
+        return key
+
+    async def _look_up(self, text: str) -> Key:
+        parts = text.split("_", 2)
+        key = await self._store.key(parts[1]) if len(parts) == 3 and parts[0] == "tt" else None
+        if key is None or not hmac.compare_digest(key.secret_hash, _digest(parts[2])):
+            raise UnauthenticatedError("no such key; list yours with `tagtrail keys list`")
+        return key
+
+
+async def principal_of(request: Request) -> Principal:
+    """Return the principal of a request (FastAPI dependency)."""
+    gatekeeper: Gatekeeper = request.app.state.gatekeeper
+    return await gatekeeper.principal(
+        request.headers.get("authorization"), request.headers.get("tagtrail-log")
+    )
+
+
+def requires(*scopes: str) -> Callable[[Principal], Principal]:
+    """Return a FastAPI dependency that demands scopes and gives the principal.
+
+    Example: `who: Annotated[Principal, Depends(requires("stock:read"))]`.
+    """
+    unknown = set(scopes) - set(SCOPES)
+    if unknown:
+        raise ValueError(f"unknown scopes {sorted(unknown)}")
+
+    def check(who: Annotated[Principal, Depends(principal_of)]) -> Principal:
+        missing = [s for s in scopes if s not in who.scopes]
+        if missing:
+            raise ForbiddenError(
+                f"this key (role {who.role}) lacks the scope {missing[0]}", scope=missing[0]
+            )
+        return who
+
+    return check
+
+
+class MemoryAccess:
+    """An `AccessStore` for tests."""
+
+    def __init__(self) -> None:
+        self._tenants: list[Tenant] = []
+        self._keys: dict[str, Key] = {}
+        self._codes: dict[bytes, tuple[int, str, datetime]] = {}
+
+    async def tenants(self) -> list[Tenant]:
+        """See `AccessStore.tenants`."""
+        return list(self._tenants)
+
+    async def add_tenant(self, slug: str, name: str) -> Tenant:
+        """See `AccessStore.add_tenant`."""
+        for tenant in self._tenants:
+            if tenant.slug == slug:
+                return tenant
+        self._tenants.append(Tenant(len(self._tenants) + 1, slug, name))
+        return self._tenants[-1]
+
+    async def key(self, key_id: str) -> Key | None:
+        """See `AccessStore.key`."""
+        return self._keys.get(key_id)
+
+    async def keys(self, log_id: int) -> list[Key]:
+        """See `AccessStore.keys`."""
+        return [k for k in self._keys.values() if k.log_id == log_id][::-1]
+
+    async def add_key(self, key: Key) -> None:
+        """See `AccessStore.add_key`."""
+        if key.key_id in self._keys:
+            raise ConflictError("this key id is taken", key_id=key.key_id)
+        self._keys[key.key_id] = key
+
+    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
+        """See `AccessStore.revoke_key`."""
+        key = self._keys.get(key_id)
+        if key is None or key.log_id != log_id:
+            raise NotFoundError(f"no key {key_id}", key_id=key_id)
+        self._keys[key_id] = Key(
+            key.key_id, key.log_id, key.name, key.role, key.secret_hash, key.gateway_id,
+            key.expires_at, at, key.created_at,
+        )  # fmt: skip
+
+    async def add_code(
+        self, code_hash: bytes, log_id: int, role: str, expires_at: datetime
+    ) -> None:
+        """See `AccessStore.add_code`."""
+        self._codes[code_hash] = (log_id, role, expires_at)
+
+    async def use_code(self, code_hash: bytes, at: datetime) -> tuple[int, str] | None:
+        """See `AccessStore.use_code`."""
+        found = self._codes.pop(code_hash, None)
+        return (found[0], found[1]) if found is not None and found[2] > at else None
+
+
+class PostgresAccess:
+    """An `AccessStore` in schema `access`."""
+
+    _COLUMNS: Final = (
+        "key_id, log_id, name, role, secret_hash, gateway_id, expires_at, revoked_at, created_at"
+    )
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def tenants(self) -> list[Tenant]:
+        """See `AccessStore.tenants`."""
+        async with self._database.connection() as c:
+            rows = await c.fetch("select log_id, slug, name from access.tenant order by log_id")
+        return [Tenant(*row) for row in rows]
+
+    async def add_tenant(self, slug: str, name: str) -> Tenant:
+        """See `AccessStore.add_tenant`."""
+        async with self._database.transaction() as c:
+            await c.execute(
+                "insert into access.tenant (slug, name) values ($1, $2) on conflict (slug) do nothing",
+                slug,
+                name,
+            )
+            row = await c.fetchrow(
+                "select log_id, slug, name from access.tenant where slug = $1", slug
+            )
+        if row is None:
+            raise NotFoundError(f"no tenant {slug}", slug=slug)
+        return Tenant(*row)
+
+    async def key(self, key_id: str) -> Key | None:
+        """See `AccessStore.key`."""
+        async with self._database.connection() as c:
+            row = await c.fetchrow(
+                f"select {self._COLUMNS} from access.api_key where key_id = $1",  # noqa: S608 - constant columns
+                key_id,
+            )
+        return Key(*row) if row is not None else None
+
+    async def keys(self, log_id: int) -> list[Key]:
+        """See `AccessStore.keys`."""
+        async with self._database.connection() as c:
+            rows = await c.fetch(
+                f"select {self._COLUMNS} from access.api_key where log_id = $1 "  # noqa: S608 - constant columns
+                "order by created_at desc, key_id",
+                log_id,
+            )
+        return [Key(*row) for row in rows]
+
+    async def add_key(self, key: Key) -> None:
+        """See `AccessStore.add_key`."""
+        async with self._database.connection() as c:
+            await c.execute(
+                f"insert into access.api_key ({self._COLUMNS}) "  # noqa: S608 - constant columns
+                "values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                key.key_id, key.log_id, key.name, key.role, key.secret_hash, key.gateway_id,
+                key.expires_at, key.revoked_at, key.created_at,
+            )  # fmt: skip
+
+    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
+        """See `AccessStore.revoke_key`."""
+        async with self._database.connection() as c:
+            done = await c.fetchval(
+                "update access.api_key set revoked_at = coalesce(revoked_at, $3) "
+                "where key_id = $1 and log_id = $2 returning key_id",
+                key_id, log_id, at,
+            )  # fmt: skip
+        if done is None:
+            raise NotFoundError(f"no key {key_id}; see `tagtrail keys list`", key_id=key_id)
+
+    async def add_code(
+        self, code_hash: bytes, log_id: int, role: str, expires_at: datetime
+    ) -> None:
+        """See `AccessStore.add_code`."""
+        async with self._database.connection() as c:
+            await c.execute(
+                "insert into access.sign_in_code (code_hash, log_id, role, expires_at) "
+                "values ($1, $2, $3, $4)",
+                code_hash, log_id, role, expires_at,
+            )  # fmt: skip
+
+    async def use_code(self, code_hash: bytes, at: datetime) -> tuple[int, str] | None:
+        """See `AccessStore.use_code`."""
+        async with self._database.connection() as c:
+            row = await c.fetchrow(
+                "delete from access.sign_in_code where code_hash = $1 returning log_id, role, expires_at",
+                code_hash,
+            )
+        return (row["log_id"], row["role"]) if row is not None and row["expires_at"] > at else None
+
+
+async def ensure_tenant(store: AccessStore, slugs: Iterable[tuple[str, str]]) -> list[Tenant]:
+    """Make tenants that are not there yet; returns them in order."""
+    return [await store.add_tenant(slug, name) for slug, name in slugs]

@@ -1,0 +1,517 @@
+"""Consumers of the log: a projection's state and its position change in one transaction.
+
+A consumer stores the chain value beside its position and compares it at start, so a restored or
+forked log is refused. An event that fails keeps the consumer where it is: it retries with
+back-off, then pauses and alarms. Passing over an event is an operator's act, and is recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import hashlib
+import logging
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+from tagtrail_kernel.clock import Clock, uuid8
+from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Database
+from tagtrail_kernel.envelope import Envelope, Recorded
+from tagtrail_kernel.errors import ConflictError, DomainError, LogDamagedError, UnavailableError
+from tagtrail_kernel.events.operations import ConsumerEventParked
+from tagtrail_kernel.events.registry import BUSINESS_FAMILIES, Family
+from tagtrail_kernel.log import NO_CHAIN, EventLog, EventSink, Page, Tail
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS: Final = 3
+"""Failures of the same page before the consumer looks for the event and pauses."""
+
+BACKOFF_S: Final = (0.2, 1.0, 5.0)
+"""Waits between the attempts, seconds; a transient fault of a neighbour is over by then."""
+
+PAGE_EVENTS: Final = 2000
+"""Events per page when catching up: large enough to amortise a transaction, small enough to yield."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a projection may know while it applies events.
+
+    Attributes:
+        log_id: The tenant's log.
+        live: False in a rebuild or a replay: no effects beyond the projection's own tables.
+    """
+
+    log_id: int
+    live: bool = True
+
+
+class Projection:
+    """State folded from events, disposable. Subclasses set the class variables and `apply`.
+
+    All SQL uses unqualified table names: a rebuild runs the same code in a shadow schema.
+
+    Attributes:
+        name: Unique within the service.
+        families: Families it needs; other batches are skipped unread.
+        version: Raise it when the meaning of the tables changes; it is rebuilt then.
+        tables: The projection's own tables, all with `log_id`, parents before children. They
+            hold nothing that depends on the wall clock, so two rebuilds give the same hash.
+    """
+
+    name: ClassVar[str]
+    families: ClassVar[Family] = BUSINESS_FAMILIES
+    version: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ()
+
+    async def restore(self, tx: Connection, context: Context, position: int) -> int:
+        """Load memory from the tables at start and after a failure.
+
+        Returns:
+            The position that the memory stands at, at most `position`. Events between it and
+            `position` are given to `replay` first. Projections without memory return `position`.
+        """
+        return position
+
+    async def replay(self, context: Context, events: Sequence[Recorded]) -> None:
+        """Bring memory forward over events whose effects are already in the tables."""
+
+    async def apply(
+        self, tx: Connection, context: Context, events: Sequence[Recorded]
+    ) -> Sequence[Envelope]:
+        """Fold events into the tables.
+
+        MUST be a pure function of the state and the events in position order, whatever the
+        batches: no wall clock, no randomness.
+
+        Args:
+            tx: The transaction that also moves the position.
+            context: Tenant, and whether effects are allowed.
+            events: Events of `families`, in position order.
+
+        Returns:
+            Derived facts to publish before the commit. Their ids MUST be deterministic (UUIDv8
+            of the cause), because they are published again after a crash.
+        """
+        raise NotImplementedError
+
+
+class State(enum.StrEnum):
+    """State of a consumer."""
+
+    STARTING = "starting"
+    STANDBY = "standby"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    PAUSED = "paused"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True)
+class Status:
+    """How a consumer is, for `/readyz`, metrics and the operator.
+
+    Attributes:
+        consumer: `service.projection`.
+        log_id: Tenant's log.
+        state: What it does.
+        position: Last position applied.
+        behind: Events between it and the end of the log when last looked.
+        error: What went wrong last.
+        error_position: Event that it cannot apply.
+    """
+
+    consumer: str
+    log_id: int
+    state: State = State.STARTING
+    position: int = 0
+    behind: int = 0
+    error: str | None = None
+    error_position: int | None = None
+
+
+def lock_number(name: str) -> int:
+    """Return the first number of a consumer's advisory lock, a signed 32-bit hash of its name."""
+    return int(struct.unpack(">i", struct.pack(">I", zlib.crc32(name.encode())))[0])
+
+
+class Leadership:
+    """Which of several processes does a piece of work: PostgreSQL advisory locks of one session.
+
+    The locks end with the session, so a process that dies is replaced within seconds. Two leaders
+    for a moment do no harm to a consumer: its position is fenced by the row lock.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: Connection | None = None
+        self._held: set[tuple[str, int]] = set()
+        self._turn = asyncio.Lock()
+
+    async def acquire(self, name: str, log_id: int) -> bool:
+        """Try to become the leader of a piece of work.
+
+        Raises:
+            UnavailableError: the database is out of reach.
+        """
+        async with self._turn:
+            if self.holds(name, log_id):
+                return True
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    self._held.clear()
+                    self._connection = await self._database.dedicated()
+                got = await self._connection.fetchval(
+                    "select pg_try_advisory_lock($1, $2)", lock_number(name), log_id
+                )
+            except CONNECTION_FAILURES as error:
+                raise UnavailableError("the database is out of reach") from error
+            if got:
+                self._held.add((name, log_id))
+            return bool(got)
+
+    def holds(self, name: str, log_id: int) -> bool:
+        """Return whether this process still is the leader."""
+        alive = self._connection is not None and not self._connection.is_closed()
+        return alive and (name, log_id) in self._held
+
+    async def close(self) -> None:
+        """Give everything up."""
+        self._held.clear()
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            with contextlib.suppress(*CONNECTION_FAILURES):
+                await connection.close(timeout=2)
+
+
+class Consumer:
+    """Runs one projection over one log. Several processes may try; one at a time does it."""
+
+    def __init__(
+        self,
+        projection: Projection,
+        *,
+        service: str,
+        log_id: int,
+        database: Database,
+        event_log: EventLog,
+        tail: Tail,
+        sink: EventSink | None,
+        leadership: Leadership | None = None,
+    ) -> None:
+        self._leadership = leadership or Leadership(database)
+        self._parked: frozenset[int] = frozenset()
+        self.projection = projection
+        self.status = Status(f"{service}.{projection.name}", log_id)
+        self._context = Context(log_id, live=sink is not None)
+        self._database = database
+        self._log = event_log
+        self._tail = tail
+        self._sink = sink
+        self._chain = NO_CHAIN
+        self.moved = asyncio.Event()
+
+    @property
+    def log_id(self) -> int:
+        """The tenant's log."""
+        return self.status.log_id
+
+    async def run(self) -> None:
+        """Follow for ever, as the one that holds the consumer's advisory lock."""
+        while True:
+            try:
+                await self._follow()
+            except (UnavailableError, DomainError) as error:
+                self._note(State.RETRYING, error)
+            except LogDamagedError as error:
+                self._note(State.REFUSED, error)
+                log.critical("consumer.refused", extra=self._extra(), exc_info=error)
+                await asyncio.sleep(30)
+            await asyncio.sleep(1)
+
+    async def _follow(self) -> None:
+        while not await self._leadership.acquire(self.status.consumer, self.log_id):
+            self.status.state = State.STANDBY
+            await asyncio.sleep(1)
+        await self.start()
+        while self._leadership.holds(self.status.consumer, self.log_id):
+            if self.status.state is State.PAUSED:
+                await asyncio.sleep(1)
+                await self._reload_state()
+                continue
+            await self.step()
+
+    async def start(self) -> None:
+        """Read the stored position, compare its chain value with the log, restore memory.
+
+        Raises:
+            LogDamagedError: the log is not the one that this consumer followed.
+        """
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                "insert into consumer (name, log_id, version, position, chain) "
+                "values ($1, $2, $3, 0, $4) on conflict do nothing",
+                self.projection.name, self.log_id, self.projection.version, NO_CHAIN,
+            )  # fmt: skip
+            row = await tx.fetchrow(
+                "select version, position, chain, state, error, error_position from consumer "
+                "where name = $1 and log_id = $2 for update",
+                self.projection.name, self.log_id,
+            )  # fmt: skip
+            if row is None:
+                raise LogDamagedError("the consumer's row vanished")
+            if row["version"] != self.projection.version:
+                raise ConflictError(
+                    f"{self.status.consumer} has version {row['version']} tables, the code has "
+                    f"{self.projection.version}; run `tagtrail rebuild`"
+                )
+            await self._check_history(row["position"], row["chain"])
+            self.status.position, self._chain = row["position"], row["chain"]
+            self._parked = frozenset(
+                r["position"]
+                for r in await tx.fetch(
+                    "select position from parked where name = $1 and log_id = $2",
+                    self.projection.name, self.log_id,
+                )
+            )  # fmt: skip
+            memory_at = await self.projection.restore(tx, self._context, row["position"])
+        await self._replay(memory_at, row["position"])
+        self.status.state = State.PAUSED if row["state"] == "paused" else State.RUNNING
+        self.status.error, self.status.error_position = row["error"], row["error_position"]
+
+    async def _check_history(self, position: int, chain: bytes) -> None:
+        if position == 0:
+            return
+        found = await self._log.chain_at(self.log_id, position)
+        if found != chain:
+            raise LogDamagedError(
+                f"{self.status.consumer} stands at position {position} of another history: the log "
+                "was restored or forked; check the restore, then run `tagtrail rebuild`"
+            )
+
+    async def _replay(self, start: int, end: int) -> None:
+        at = start
+        while at < end:
+            page = await self._log.read(
+                self.log_id, after=at, limit=PAGE_EVENTS, families=self.projection.families
+            )
+            if page is None:
+                raise LogDamagedError(f"the log ends at {at}, before the consumer's {end}")
+            events = [e for e in self._wanted(page) if e.position <= end]
+            await self.projection.replay(replace(self._context, live=False), events)
+            at = page.last
+
+    async def step(self, *, wait_s: float = 1.0) -> bool:
+        """Apply the next page, or wait for one; returns whether there was one."""
+        page = await self._next(wait_s)
+        if page is None:
+            self.status.behind = 0
+            return False
+        await self._apply_or_pause(page)
+        return True
+
+    async def _next(self, wait_s: float) -> Page | None:
+        at, families = self.status.position, self.projection.families
+        page = await self._log.read(self.log_id, after=at, limit=PAGE_EVENTS, families=families)
+        if page is not None or wait_s <= 0:
+            return page
+        page = await self._tail.next(self.log_id, after=at, families=families, timeout_s=wait_s)
+        if page is not None and page.first != at + 1:
+            return None
+        return page
+
+    async def _apply_or_pause(self, page: Page) -> None:
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._apply(page)
+            except (UnavailableError, OSError, LogDamagedError):
+                raise
+            except Exception as error:
+                self._note(State.RETRYING, error)
+                log.warning("consumer.retrying", extra=self._extra(), exc_info=error)
+                await asyncio.sleep(BACKOFF_S[attempt])
+                await self.start()
+            else:
+                return
+        await self._pause_at_the_poison(page)
+
+    async def _apply(self, page: Page) -> None:
+        if page.first != self.status.position + 1:
+            raise LogDamagedError(
+                f"a page from {page.first} was given to a consumer at {self.status.position}"
+            )
+        async with self._database.transaction() as tx:
+            await self._fence(tx)
+            events = self._wanted(page)
+            if events:
+                derived = await self.projection.apply(tx, self._context, events)
+                if derived and self._sink is not None:
+                    await self._sink.publish(self.log_id, derived)
+            await tx.execute(
+                "update consumer set position = $3, chain = $4, error = null, error_position = null, "
+                "updated_at = now() where name = $1 and log_id = $2",
+                self.projection.name, self.log_id, page.last, page.chain,
+            )  # fmt: skip
+        self.status.position, self._chain = page.last, page.chain
+        self.status.state, self.status.error, self.status.error_position = State.RUNNING, None, None
+        self.moved.set()
+        self.moved = asyncio.Event()
+
+    def _wanted(self, page: Page) -> Sequence[Recorded]:
+        if not self._parked:
+            return page.events
+        return [e for e in page.events if e.position not in self._parked]
+
+    async def _fence(self, tx: Connection) -> None:
+        stored = await tx.fetchval(
+            "select position from consumer where name = $1 and log_id = $2 for update",
+            self.projection.name, self.log_id,
+        )  # fmt: skip
+        if stored != self.status.position:
+            raise ConflictError(
+                f"{self.status.consumer} was moved to {stored} by somebody else; starting again"
+            )
+
+    async def _pause_at_the_poison(self, page: Page) -> None:
+        position, error = await self._find_poison(page)
+        async with self._database.transaction() as tx:
+            await tx.execute(
+                "update consumer set state = 'paused', error = $3, error_position = $4, "
+                "updated_at = now() where name = $1 and log_id = $2",
+                self.projection.name, self.log_id, error, position,
+            )  # fmt: skip
+        await self.start()
+        log.error("consumer.paused", extra=self._extra())
+
+    async def _find_poison(self, page: Page) -> tuple[int, str]:
+        """Apply the page's events one by one in a transaction that is rolled back."""
+        events = self._wanted(page)
+        for number, event in enumerate(events):
+            before = events[:number]
+            await self.start()
+            try:
+                async with self._database.transaction() as tx:
+                    if before:
+                        await self.projection.apply(tx, self._context, before)
+                    await self.projection.apply(tx, self._context, [event])
+                    raise _Rollback
+            except _Rollback:
+                continue
+            except Exception as error:  # noqa: BLE001 - this is the fault that is looked for
+                return event.position, f"{type(error).__name__}: {error}"
+        return page.last, self.status.error or "the page fails, but none of its events alone"
+
+    async def _reload_state(self) -> None:
+        async with self._database.connection() as connection:
+            state = await connection.fetchval(
+                "select state from consumer where name = $1 and log_id = $2",
+                self.projection.name, self.log_id,
+            )  # fmt: skip
+        if state == "running":
+            await self.start()
+
+    def _note(self, state: State, error: BaseException) -> None:
+        self.status.state = state
+        self.status.error = f"{type(error).__name__}: {error}"
+
+    def _extra(self) -> dict[str, object]:
+        return {
+            "follower": self.status.consumer,
+            "log_id": self.log_id,
+            "position": self.status.error_position or self.status.position,
+            "cause": self.status.error,
+        }
+
+
+class _Rollback(Exception):  # noqa: N818 - never seen outside this module
+    """Ends a trial transaction."""
+
+
+async def resume(database: Database, name: str, log_id: int) -> None:
+    """Let a paused consumer try again."""
+    async with database.transaction() as tx:
+        await tx.execute(
+            "update consumer set state = 'running', error = null, error_position = null "
+            "where name = $1 and log_id = $2",
+            name, log_id,
+        )  # fmt: skip
+
+
+async def park(
+    database: Database,
+    sink: EventSink,
+    clock: Clock,
+    *,
+    service: str,
+    name: str,
+    log_id: int,
+    reason: str,
+    by: str,
+) -> int:
+    """Let a paused consumer pass over the one event that it cannot apply.
+
+    The act is appended to the log first. The parked position is kept beside the consumer, and
+    its projection never sees that event, also in a rebuild.
+
+    Returns:
+        The parked position.
+
+    Raises:
+        ConflictError: the consumer is not paused at an event.
+    """
+    async with database.transaction() as tx:
+        row = await tx.fetchrow(
+            "select state, error, error_position from consumer "
+            "where name = $1 and log_id = $2 for update",
+            name, log_id,
+        )  # fmt: skip
+        if row is None or row["state"] != "paused" or row["error_position"] is None:
+            raise ConflictError(f"{service}.{name} is not paused at an event; nothing to park")
+        position = int(row["error_position"])
+        now = clock.now()
+        fact = ConsumerEventParked(
+            consumer=f"{service}.{name}",
+            position=position,
+            error=(row["error"] or "")[:500],
+            reason=reason,
+            by=by,
+        )
+        await sink.publish(
+            log_id,
+            [
+                Envelope(
+                    id=uuid8(now, f"{service}.{name}/{log_id}/{position}".encode()),
+                    subject=f"{service}.{name}",
+                    source=service,
+                    occurred_at=now,
+                    data=fact,
+                )
+            ],
+        )
+        await tx.execute(
+            "insert into parked (name, log_id, position, reason) values ($1, $2, $3, $4) "
+            "on conflict do nothing",
+            name, log_id, position, reason,
+        )  # fmt: skip
+        await tx.execute(
+            "update consumer set state = 'running', error = null, error_position = null "
+            "where name = $1 and log_id = $2",
+            name, log_id,
+        )  # fmt: skip
+    return position
+
+
+async def state_hash(tx: Connection, tables: Sequence[str], log_id: int) -> str:
+    """Return one hash over the rows of a projection's tables, independent of their physical order."""
+    total = hashlib.sha256()
+    for table in tables:
+        total.update(table.encode() + b"\x00")
+        query = f'select t::text as line from {table} t where t.log_id = $1 order by t::text collate "C"'  # noqa: S608 - table names are class constants
+        async for row in tx.cursor(query, log_id, prefetch=5000):
+            total.update(row["line"].encode() + b"\n")
+    return total.hexdigest()

@@ -1,0 +1,102 @@
+"""What happens to every request: trace id, rate limit, metrics. Plain ASGI, no per-request tasks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import Final
+
+from fastapi import FastAPI
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tagtrail_kernel import problems
+from tagtrail_kernel.errors import RateLimitedError
+from tagtrail_kernel.logs import trace_id
+
+log = logging.getLogger(__name__)
+
+WINDOW_S: Final = 10
+"""Window of the rate limit: short enough to recover, long enough for bursts."""
+
+_TRACE: Final = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
+_TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
+_FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+
+def _trace(headers: dict[bytes, bytes]) -> str:
+    parent = _TRACEPARENT.match(headers.get(b"traceparent", b"").decode("latin-1"))
+    if parent:
+        return parent.group(1)
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _TRACE.match(given) else secrets.token_hex(16)
+
+
+class _Edge:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry, requests_per_s: float) -> None:
+        self._app = app
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._limit = RateLimitItemPerSecond(max(1, int(requests_per_s * WINDOW_S)), WINDOW_S)
+        self._requests = Counter(
+            "tagtrail_http_requests_total",
+            "Requests.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "tagtrail_http_request_seconds",
+            "Time to the end of the answer.",
+            ["route"],
+            registry=registry,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        trace = _trace(headers)
+        token = trace_id.set(trace)
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_trace(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", trace.encode())]
+            await send(message)
+
+        try:
+            if self._over_limit(scope, headers):
+                error = RateLimitedError(
+                    "this key makes too many requests; wait, and send larger batches",
+                    retry_after_s=WINDOW_S // 2,
+                )
+                await problems.of_domain_error(scope["path"], error)(
+                    scope, receive, send_with_trace
+                )
+            else:
+                await self._app(scope, receive, send_with_trace)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._requests.labels(scope["method"], route, str(status)).inc()
+            self._seconds.labels(route).observe(time.perf_counter() - started)
+            trace_id.reset(token)
+
+    def _over_limit(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        if scope["path"] in _FREE:
+            return False
+        client = scope.get("client")
+        who = headers.get(b"authorization", b"")[:24].decode("latin-1") or (client or ("?",))[0]
+        return not self._limiter.hit(self._limit, who)
+
+
+def install(app: FastAPI, registry: CollectorRegistry, requests_per_s: float) -> None:
+    """Add the edge to an app."""
+    app.add_middleware(_Edge, registry=registry, requests_per_s=requests_per_s)

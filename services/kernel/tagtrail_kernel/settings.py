@@ -1,0 +1,77 @@
+"""Settings from the environment: one frozen class per service, all documented in docs/settings.md."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tagtrail_kernel.errors import TagtrailError
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class SettingsError(TagtrailError):
+    """A setting is missing or wrong; the message names the variable."""
+
+
+class KernelSettings(BaseSettings):
+    """What every process needs. Empty addresses mean: start the embedded servers."""
+
+    model_config = SettingsConfigDict(env_prefix="TAGTRAIL_", frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        "", description="PostgreSQL address, postgresql://user:password@host:port/database."
+    )
+    nats_url: str = Field(
+        "", description="NATS address for the fan-out, nats://user:password@host:port."
+    )
+    mqtt_url: str = Field("", description="MQTT 3.1.1 broker, mqtt://user:password@host:port.")
+    home: str = Field("", description="Folder of the embedded servers' data, keys and logs.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the all-in-one process; 0 = any.")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    migrate: bool = Field(
+        True, description="Whether to bring the database's schemas up to date at start."
+    )
+    service_key: str = Field(
+        "", description="Key that the services use towards each other when they run apart."
+    )
+    ingest_url: str = Field("", description="Address of ingest, for services that run apart.")
+    locate_url: str = Field("", description="Address of locate, for the console.")
+    inventory_url: str = Field("", description="Address of inventory, for the console.")
+    alerts_url: str = Field("", description="Address of alerts, for the console.")
+    max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest request body, bytes.")
+    requests_per_s: float = Field(
+        500.0, gt=0, description="Requests per second that one key may make, averaged over 10 s."
+    )
+    database_connections: int = Field(
+        6, ge=2, le=50, description="Most database connections of one service."
+    )
+
+
+def load(cls: type[S]) -> S:
+    """Read a settings class from the environment.
+
+    A variable NAME_FILE gives the path of a file that holds NAME's value, for secrets.
+
+    Raises:
+        SettingsError: a value does not fit; says which variable.
+    """
+    prefix = str(cls.model_config.get("env_prefix") or "")
+    from_files: dict[str, Any] = {}
+    for name in cls.model_fields:
+        variable = f"{prefix}{name}".upper()
+        path = os.environ.get(f"{variable}_FILE")
+        if path:
+            try:
+                from_files[name] = Path(path).read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise SettingsError(f"{variable}_FILE: cannot read {path}: {error}") from error
+    try:
+        return cls(**from_files)
+    except ValueError as error:
+        raise SettingsError(f"settings of {prefix}*: {error}") from error
