@@ -1,0 +1,1 @@
+"""Alembic revisions of the schema `log`. See `tagtrail_kernel.migrations`."""

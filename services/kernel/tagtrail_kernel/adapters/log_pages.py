@@ -1,0 +1,136 @@
+"""Batches as the adapters of the log exchange them, and the checks that make a page of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from tagtrail_kernel.chaining import chain_value
+from tagtrail_kernel.envelope import Recorded
+from tagtrail_kernel.errors import LogDamagedError
+from tagtrail_kernel.events.registry import ALL_FAMILIES, REGISTRY, Family
+from tagtrail_kernel.log import NO_CHAIN
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One row of the batch table.
+
+    Attributes:
+        first: Position of its first event.
+        last: Position of its last event.
+        recorded_at: When it was recorded; the same for all its events.
+        families: Families of its events.
+        root: Merkle root over its leaves, 32 bytes.
+        prev: Chain value of the batch before it.
+        chain: Chain value of this batch.
+    """
+
+    first: int
+    last: int
+    recorded_at: datetime
+    families: int
+    root: bytes
+    prev: bytes
+    chain: bytes
+
+    @property
+    def count(self) -> int:
+        """Number of events."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A batch that is durable, for the fan-out.
+
+    Attributes:
+        log_id: The tenant's log.
+        row: Its batch row.
+        events: Its events, in position order.
+    """
+
+    log_id: int
+    row: BatchRow
+    events: Sequence[Recorded]
+
+
+OnBatch = Callable[[Committed], None]
+"""Called after the commit of a batch, in the event loop; it MUST neither block nor raise."""
+
+
+def check_links(log_id: int, batches: Sequence[BatchRow], *, after: int, chain: bytes) -> None:
+    """Prove that batches follow a position without a hole and that their chain fits.
+
+    Args:
+        log_id: For the message.
+        batches: In position order.
+        after: Position they must follow.
+        chain: Chain value at `after`.
+
+    Raises:
+        LogDamagedError: a hole, or a chain value that does not fit.
+    """
+    for batch in batches:
+        if batch.first != after + 1 or batch.last < batch.first:
+            raise LogDamagedError(
+                f"log {log_id} has a hole after position {after}: the next batch covers "
+                f"{batch.first} to {batch.last}; stop writing and compare it with a backup"
+            )
+        fits = chain_value(chain, batch.first, batch.count, batch.root)
+        if batch.prev != chain or batch.chain != fits:
+            raise LogDamagedError(
+                f"log {log_id}: the chain does not fit at the batch {batch.first} to "
+                f"{batch.last}; it was edited, or the log was replaced"
+            )
+        after, chain = batch.last, batch.chain
+
+
+def start_chain(log_id: int, after: int, batches: Sequence[BatchRow]) -> bytes:
+    """Return the chain value at `after`, taken from the batch that must end there.
+
+    Args:
+        log_id: For the message.
+        after: Position already seen.
+        batches: Batches whose last position is at or after `after`.
+
+    Raises:
+        LogDamagedError: no batch ends at `after`.
+    """
+    if after == 0:
+        return NO_CHAIN
+    if not batches or batches[0].last != after:
+        end = f"the next batch ends at {batches[0].last}" if batches else "the log ends before it"
+        raise LogDamagedError(
+            f"log {log_id}: no batch ends at position {after}, {end}; this reader stands on "
+            "another history, so rebuild it from the log"
+        )
+    return batches[0].chain
+
+
+def runs(batches: Sequence[BatchRow], families: Family) -> Iterator[tuple[int, int]]:
+    """Yield the longest spans of positions whose batches all hold a family asked for."""
+    span: tuple[int, int] | None = None
+    for batch in batches:
+        if not batch.families & families:
+            continue
+        if span and batch.first == span[1] + 1:
+            span = (span[0], batch.last)
+            continue
+        if span:
+            yield span
+        span = (batch.first, batch.last)
+    if span:
+        yield span
+
+
+def unwanted_types(families: Family) -> list[str]:
+    """Return the registered types outside some families.
+
+    A type that this process does not know is never among them: its reader must meet it and stop,
+    rather than pass over a fact it cannot judge.
+    """
+    if families & ALL_FAMILIES == ALL_FAMILIES:
+        return []
+    return [name for name, cls in REGISTRY.items() if not cls.FAMILY & families]

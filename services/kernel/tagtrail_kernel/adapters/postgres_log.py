@@ -1,0 +1,370 @@
+"""The log on PostgreSQL: the adapter of `EventLog` over schema `log`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from tagtrail_kernel.adapters.log_pages import (
+    BatchRow,
+    Committed,
+    OnBatch,
+    check_links,
+    runs,
+    start_chain,
+    unwanted_types,
+)
+from tagtrail_kernel.chaining import merkle_root
+from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Pool
+from tagtrail_kernel.envelope import Recorded, Sealed
+from tagtrail_kernel.errors import LogDamagedError, UnavailableError
+from tagtrail_kernel.events.registry import ALL_FAMILIES, Family
+from tagtrail_kernel.log import MAX_BATCH, NO_CHAIN, Appended, Head, Page
+
+MAX_ROWS: Final = 512
+"""Most batch rows behind one page: bounds the work when nearly all batches are skipped."""
+
+_FAILURES: Final = (
+    *CONNECTION_FAILURES,
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+    asyncpg.exceptions.ConnectionRejectionError,
+)
+"""Lost connections, a busy log, a full disk, or a standby that was not promoted yet."""
+
+_APPEND: Final = "SELECT * FROM log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+
+_BATCHES: Final = """
+SELECT first_position, last_position, recorded_at, families, root, prev, chain
+FROM (
+    SELECT *, coalesce(sum(CASE WHEN last_position > $2 AND families & $4 <> 0
+                                THEN last_position - first_position + 1 ELSE 0 END)
+              OVER (ORDER BY last_position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)
+              AS events_before
+    FROM (SELECT * FROM log.batch WHERE log_id = $1 AND last_position >= $2
+          ORDER BY last_position LIMIT $5) AS next_rows
+) AS counted
+WHERE events_before < $3 ORDER BY last_position
+"""
+
+_EVENTS: Final = """
+SELECT position, event_id, subject, type, body
+FROM log.event WHERE log_id = $1 AND position BETWEEN $2 AND $3 ORDER BY position
+"""
+
+_SOME_EVENTS: Final = """
+SELECT position, event_id, subject, type,
+       CASE WHEN type = ANY ($4) THEN NULL ELSE body END, leaf
+FROM log.event WHERE log_id = $1 AND position BETWEEN $2 AND $3 ORDER BY position
+"""
+
+_ONE_EVENT: Final = """
+SELECT position, recorded_at, event_id, subject, type, body
+FROM log.event WHERE event_id = $2 AND log_id + 0 = $1 ORDER BY position LIMIT 1
+"""
+
+
+class LogPool:
+    """Connections for the log's queries only.
+
+    Plans are pinned to index scans, because a prepared plan that was made while a partition was
+    small would go on scanning it whole.
+
+    Args:
+        url: postgresql:// address.
+        role: Role taken on every connection: `tagtrail_log_reader` or `tagtrail_log_writer`;
+            None keeps the login's own.
+        max_size: Most connections.
+    """
+
+    def __init__(self, url: str, *, role: str | None = None, max_size: int = 4) -> None:
+        self._url = url
+        self._role = role
+        self._max_size = max_size
+        self._pool: Pool | None = None
+
+    async def open(self) -> None:
+        """Open the pool; nothing connects until the first use."""
+        settings = {
+            "application_name": "tagtrail-log",
+            "search_path": "pg_catalog",
+            "enable_seqscan": "off",
+            "enable_bitmapscan": "off",
+            "jit": "off",
+            "idle_in_transaction_session_timeout": "5s",
+        }
+        if self._role is not None:
+            settings["role"] = self._role
+        self._pool = await asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=self._max_size,
+            command_timeout=30,
+            server_settings=settings,
+            reset=_keep,
+        )
+
+    async def close(self) -> None:
+        """Close the pool; connections that hang are dropped after 5 s."""
+        if self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), 5)
+            except TimeoutError:
+                pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection; one that failed is dropped, not returned.
+
+        Raises:
+            UnavailableError: the server is out of reach, before or during the work.
+        """
+        if self._pool is None:
+            raise UnavailableError("the log is not open yet; try again")
+        try:
+            async with self._pool.acquire(timeout=10) as connection:
+                try:
+                    yield connection  # type: ignore[misc]
+                except asyncpg.exceptions.LockNotAvailableError:
+                    raise
+                except _FAILURES:
+                    connection.terminate()
+                    raise
+        except _FAILURES as error:
+            raise UnavailableError(
+                "the log is out of reach; whether it took the facts is unknown, so repeat the "
+                "call with the same ids",
+                cause=type(error).__name__,
+            ) from error
+
+
+async def _keep(_connection: Any) -> None:
+    """Skip asyncpg's reset, a round trip per use: no session state is ever set here."""
+
+
+class PostgresLog:
+    """`EventLog` over the tables of schema `log`.
+
+    Args:
+        reader: Connections that may read.
+        writer: Connections that may append; None where a process only reads, or where `reader`
+            may do both.
+        on_batch: Called after every commit of a new batch, for the fan-out.
+    """
+
+    def __init__(
+        self, reader: LogPool, writer: LogPool | None = None, *, on_batch: OnBatch | None = None
+    ) -> None:
+        self._reader = reader
+        self._writer = writer or reader
+        self._on_batch = on_batch
+
+    async def append(
+        self,
+        log_id: int,
+        facts: Sequence[Sealed],
+        *,
+        writer: str,
+        receipts: Sequence[bytes] = (),
+    ) -> Appended:
+        """Append facts as one batch; see `EventLog.append`."""
+        if not 1 <= len(facts) <= MAX_BATCH:
+            raise ValueError(f"an append takes 1 to {MAX_BATCH} facts, not {len(facts)}")
+        new: Sequence[Sealed] = facts
+        if len({fact.id.int for fact in facts}) != len(facts):
+            new = list({fact.id.int: fact for fact in reversed(facts)}.values())[::-1]
+        known: dict[int, int] = {}
+        async with self._writer.connection() as connection:
+            while True:
+                row = await connection.fetchrow(_APPEND, *_arguments(log_id, new, writer, receipts))
+                assert row is not None  # noqa: S101 - the function returns exactly one row
+                if row["known_ids"] is None:
+                    break
+                for event_id, position in zip(
+                    row["known_ids"], row["known_positions"], strict=True
+                ):
+                    known.setdefault(event_id.int, position)
+                new = [fact for fact in new if fact.id.int not in known]
+        if new and self._on_batch is not None:
+            self._on_batch(_committed(log_id, new, row))
+        return _appended(facts, new, known, row)
+
+    async def settled(
+        self, log_id: int, receipts: Sequence[bytes], *, within_s: float
+    ) -> set[bytes]:
+        """Return those message hashes that were settled in the last seconds."""
+        async with self._reader.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT hash FROM log.receipt WHERE log_id = $1 AND hash = ANY ($2) "
+                "AND received_at >= clock_timestamp() - $3 * interval '1 second'",
+                log_id,
+                list(receipts),
+                within_s,
+            )
+        return {row[0] for row in rows}
+
+    async def read(
+        self, log_id: int, *, after: int, limit: int = MAX_BATCH, families: Family = ALL_FAMILIES
+    ) -> Page | None:
+        """Return the next whole batches after a position; see `EventLog.read`.
+
+        The events are hashed again: what does not fit its batch's Merkle root is damage.
+        """
+        async with self._reader.connection() as connection:
+            rows = await connection.fetch(_BATCHES, log_id, after, limit, int(families), MAX_ROWS)
+            batches = [BatchRow(*row) for row in rows]
+            chain = start_chain(log_id, after, batches)
+            if after:
+                batches = batches[1:]
+            if not batches:
+                return None
+            check_links(log_id, batches, after=after, chain=chain)
+            events: list[Recorded] = []
+            unwanted = unwanted_types(families)
+            for first, last in runs(batches, families):
+                span = [b for b in batches if first <= b.first and b.last <= last]
+                if unwanted:
+                    found = await connection.fetch(_SOME_EVENTS, log_id, first, last, unwanted)
+                else:
+                    found = await connection.fetch(_EVENTS, log_id, first, last)
+                events += _open_rows(log_id, span, found)
+        end = batches[-1]
+        return Page(events, after + 1, end.last, end.chain, end.recorded_at)
+
+    async def head(self, log_id: int) -> Head:
+        """Return the end of the log."""
+        async with self._reader.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT last_position, chain, recorded_at FROM log.batch WHERE log_id = $1 "
+                "ORDER BY last_position DESC LIMIT 1",
+                log_id,
+            )
+        return Head(*row) if row else Head(0, NO_CHAIN, None)
+
+    async def chain_at(self, log_id: int, position: int) -> bytes | None:
+        """Return the chain value of the batch that ends at a position; None if none does."""
+        async with self._reader.connection() as connection:
+            chain: bytes | None = await connection.fetchval(
+                "SELECT chain FROM log.batch WHERE log_id = $1 AND last_position = $2",
+                log_id,
+                position,
+            )
+        return chain
+
+    async def find(self, log_id: int, event_id: UUID) -> Recorded | None:
+        """Return one event by its id, or None."""
+        async with self._reader.connection() as connection:
+            row = await connection.fetchrow(_ONE_EVENT, log_id, event_id)
+        return Recorded(*row) if row else None
+
+    async def position_at(self, log_id: int, at: datetime) -> int:
+        """Return the last position recorded at or before a time; 0 if none."""
+        async with self._reader.connection() as connection:
+            position: int | None = await connection.fetchval(
+                "SELECT last_position FROM log.batch WHERE log_id = $1 AND recorded_at <= $2 "
+                "ORDER BY recorded_at DESC, last_position DESC LIMIT 1",
+                log_id,
+                at,
+            )
+        return position or 0
+
+
+def _arguments(
+    log_id: int, facts: Sequence[Sealed], writer: str, receipts: Sequence[bytes]
+) -> tuple[object, ...]:
+    leaves = [fact.leaf for fact in facts]
+    families = 0
+    for fact in facts:
+        families |= fact.family
+    return (
+        log_id,
+        writer,
+        families,
+        [fact.id for fact in facts],
+        [fact.subject for fact in facts],
+        [fact.type for fact in facts],
+        [fact.body for fact in facts],
+        b"".join(leaves),
+        merkle_root(leaves) if leaves else b"",
+        list(receipts),
+    )
+
+
+def _committed(log_id: int, new: Sequence[Sealed], row: asyncpg.Record) -> Committed:
+    first, at = row["first_position"], row["recorded_at"]
+    leaves_root = merkle_root([fact.leaf for fact in new])
+    families = 0
+    for fact in new:
+        families |= fact.family
+    return Committed(
+        log_id,
+        BatchRow(first, row["last_position"], at, families, leaves_root, row["prev"], row["chain"]),
+        [
+            Recorded(position, at, fact.id, fact.subject, fact.type, fact.body)
+            for position, fact in enumerate(new, first)
+        ],
+    )
+
+
+def _appended(
+    facts: Sequence[Sealed],
+    new: Sequence[Sealed],
+    known: dict[int, int],
+    row: asyncpg.Record,
+) -> Appended:
+    first, last, at = row["first_position"], row["last_position"], row["recorded_at"]
+    if len(new) == len(facts):
+        return Appended(range(first, last + 1), frozenset(), last, at)
+    duplicates: list[int] = []
+    place = dict(known)
+    positions: list[int] = []
+    fresh = iter(range(first, last + 1))
+    for index, fact in enumerate(facts):
+        position = place.get(fact.id.int)
+        if position is None:
+            position = place[fact.id.int] = next(fresh)
+        else:
+            duplicates.append(index)
+        positions.append(position)
+    return Appended(positions, frozenset(duplicates), last, at)
+
+
+def _open_rows(
+    log_id: int, batches: Sequence[BatchRow], rows: Sequence[asyncpg.Record]
+) -> list[Recorded]:
+    """Turn the rows of some adjacent batches into events, proving each batch by its root."""
+    if len(rows) != batches[-1].last - batches[0].first + 1:
+        raise LogDamagedError(
+            f"log {log_id}: {len(rows)} events where the batches count "
+            f"{batches[-1].last - batches[0].first + 1} from position {batches[0].first} on; "
+            "events are missing, compare with a backup"
+        )
+    events: list[Recorded] = []
+    start = 0
+    for batch in batches:
+        part = rows[start : start + batch.count]
+        start += batch.count
+        leaves = [
+            row[5] if (body := row[4]) is None else sha256(b"\x00" + body).digest() for row in part
+        ]
+        if part[0][0] != batch.first or merkle_root(leaves) != batch.root:
+            raise LogDamagedError(
+                f"log {log_id}: events {batch.first} to {batch.last} do not fit the root of "
+                "their batch; a byte was changed, compare them with a backup"
+            )
+        at = batch.recorded_at
+        events += [
+            Recorded(row[0], at, row[1], row[2], row[3], row[4])
+            for row in part
+            if row[4] is not None
+        ]
+    return events
