@@ -1,0 +1,1 @@
+"""Tagtrail in one process: command line, composition root and simulator."""

@@ -1,0 +1,55 @@
+"""Fixtures for every test: real PostgreSQL and NATS, one pair per test process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tagtrail.embedded import Embedded, running
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def short_dir() -> Iterator[Path]:
+    """A folder outside closed ones: the servers' account cannot enter root's own or pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="tagtrail-", dir="/tmp"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def infra(short_dir: Path) -> Iterator[Embedded]:
+    """The embedded PostgreSQL and NATS of this test process; do not kill or stop them."""
+    with running(short_dir / "infra") as servers:
+        yield servers
+
+
+@pytest.fixture
+async def database_url(infra: Embedded) -> AsyncIterator[str]:
+    """Address of a fresh, empty database that the role `tagtrail` owns."""
+    name = f"t_{secrets.token_hex(6)}"
+    admin = await asyncpg.connect(infra.admin_database_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} OWNER tagtrail TEMPLATE template0")
+        yield infra.database_url.rpartition("/")[0] + f"/{name}"
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The shared test data: $TAGTRAIL_SHARED/data, else ../shared/data beside the repository."""
+    shared = Path(os.environ.get("TAGTRAIL_SHARED") or REPOSITORY.parent / "shared")
+    if not (shared / "data").is_dir():
+        pytest.fail(f"no test data at {shared / 'data'}: set TAGTRAIL_SHARED to the shared folder")
+    return shared / "data"
