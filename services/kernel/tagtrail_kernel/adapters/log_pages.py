@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tagtrail_kernel.chaining import chain_value
-from tagtrail_kernel.envelope import Recorded
+from tagtrail_kernel.envelope import Recorded, Sealed
 from tagtrail_kernel.errors import LogDamagedError
 from tagtrail_kernel.events.registry import ALL_FAMILIES, REGISTRY, Family
-from tagtrail_kernel.log import NO_CHAIN
+from tagtrail_kernel.log import MAX_BATCH, NO_CHAIN, Appended
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +134,82 @@ def unwanted_types(families: Family) -> list[str]:
     if families & ALL_FAMILIES == ALL_FAMILIES:
         return []
     return [name for name, cls in REGISTRY.items() if not cls.FAMILY & families]
+
+
+def distinct(facts: Sequence[Sealed]) -> Sequence[Sealed]:
+    """Check the size of an append and drop later copies of an id within it.
+
+    Raises:
+        ValueError: there are no facts, or more than `MAX_BATCH`.
+    """
+    if not 1 <= len(facts) <= MAX_BATCH:
+        raise ValueError(f"an append takes 1 to {MAX_BATCH} facts, not {len(facts)}")
+    if len({fact.id.int for fact in facts}) == len(facts):
+        return facts
+    first_copies: dict[int, Sealed] = {}
+    for fact in facts:
+        first_copies.setdefault(fact.id.int, fact)
+    return list(first_copies.values())
+
+
+def families_of(facts: Sequence[Sealed]) -> int:
+    """Return the union of the facts' families, as stored."""
+    families = 0
+    for fact in facts:
+        families |= fact.family
+    return int(families)
+
+
+def committed(
+    log_id: int,
+    facts: Sequence[Sealed],
+    *,
+    first: int,
+    recorded_at: datetime,
+    root: bytes,
+    prev: bytes,
+) -> Committed:
+    """Return the batch that an append of new facts made."""
+    last = first + len(facts) - 1
+    chain = chain_value(prev, first, len(facts), root)
+    return Committed(
+        log_id,
+        BatchRow(first, last, recorded_at, families_of(facts), root, prev, chain),
+        [
+            Recorded(position, recorded_at, fact.id, fact.subject, fact.type, fact.body)
+            for position, fact in enumerate(facts, first)
+        ],
+    )
+
+
+def appended(
+    facts: Sequence[Sealed],
+    known: Mapping[int, int],
+    *,
+    first: int,
+    last: int,
+    recorded_at: datetime,
+) -> Appended:
+    """Return what became of the facts of one append.
+
+    Args:
+        facts: As the caller gave them.
+        known: Positions of the ids that were in the log before, by `UUID.int`.
+        first: Position of the first new fact.
+        last: End of the log.
+        recorded_at: When the new ones were recorded.
+    """
+    if len(facts) == last - first + 1:
+        return Appended(range(first, last + 1), frozenset(), last, recorded_at)
+    place = dict(known)
+    positions: list[int] = []
+    duplicates: list[int] = []
+    for index, fact in enumerate(facts):
+        position = place.get(fact.id.int)
+        if position is None:
+            position = place[fact.id.int] = first
+            first += 1
+        else:
+            duplicates.append(index)
+        positions.append(position)
+    return Appended(positions, frozenset(duplicates), last, recorded_at)

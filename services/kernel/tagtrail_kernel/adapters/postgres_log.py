@@ -14,9 +14,12 @@ import asyncpg
 
 from tagtrail_kernel.adapters.log_pages import (
     BatchRow,
-    Committed,
     OnBatch,
+    appended,
     check_links,
+    committed,
+    distinct,
+    families_of,
     runs,
     start_chain,
     unwanted_types,
@@ -177,15 +180,25 @@ class PostgresLog:
         receipts: Sequence[bytes] = (),
     ) -> Appended:
         """Append facts as one batch; see `EventLog.append`."""
-        if not 1 <= len(facts) <= MAX_BATCH:
-            raise ValueError(f"an append takes 1 to {MAX_BATCH} facts, not {len(facts)}")
-        new: Sequence[Sealed] = facts
-        if len({fact.id.int for fact in facts}) != len(facts):
-            new = list({fact.id.int: fact for fact in reversed(facts)}.values())[::-1]
+        new = distinct(facts)
         known: dict[int, int] = {}
         async with self._writer.connection() as connection:
             while True:
-                row = await connection.fetchrow(_APPEND, *_arguments(log_id, new, writer, receipts))
+                leaves = [fact.leaf for fact in new]
+                root = merkle_root(leaves) if leaves else b""
+                row = await connection.fetchrow(
+                    _APPEND,
+                    log_id,
+                    writer,
+                    families_of(new),
+                    [fact.id for fact in new],
+                    [fact.subject for fact in new],
+                    [fact.type for fact in new],
+                    [fact.body for fact in new],
+                    b"".join(leaves),
+                    root,
+                    receipts,
+                )
                 assert row is not None  # noqa: S101 - the function returns exactly one row
                 if row["known_ids"] is None:
                     break
@@ -194,9 +207,12 @@ class PostgresLog:
                 ):
                     known.setdefault(event_id.int, position)
                 new = [fact for fact in new if fact.id.int not in known]
+        first, last, at = row["first_position"], row["last_position"], row["recorded_at"]
         if new and self._on_batch is not None:
-            self._on_batch(_committed(log_id, new, row))
-        return _appended(facts, new, known, row)
+            self._on_batch(
+                committed(log_id, new, first=first, recorded_at=at, root=root, prev=row["prev"])
+            )
+        return appended(facts, known, first=first, last=last, recorded_at=at)
 
     async def settled(
         self, log_id: int, receipts: Sequence[bytes], *, within_s: float
@@ -276,66 +292,6 @@ class PostgresLog:
                 at,
             )
         return position or 0
-
-
-def _arguments(
-    log_id: int, facts: Sequence[Sealed], writer: str, receipts: Sequence[bytes]
-) -> tuple[object, ...]:
-    leaves = [fact.leaf for fact in facts]
-    families = 0
-    for fact in facts:
-        families |= fact.family
-    return (
-        log_id,
-        writer,
-        families,
-        [fact.id for fact in facts],
-        [fact.subject for fact in facts],
-        [fact.type for fact in facts],
-        [fact.body for fact in facts],
-        b"".join(leaves),
-        merkle_root(leaves) if leaves else b"",
-        list(receipts),
-    )
-
-
-def _committed(log_id: int, new: Sequence[Sealed], row: asyncpg.Record) -> Committed:
-    first, at = row["first_position"], row["recorded_at"]
-    leaves_root = merkle_root([fact.leaf for fact in new])
-    families = 0
-    for fact in new:
-        families |= fact.family
-    return Committed(
-        log_id,
-        BatchRow(first, row["last_position"], at, families, leaves_root, row["prev"], row["chain"]),
-        [
-            Recorded(position, at, fact.id, fact.subject, fact.type, fact.body)
-            for position, fact in enumerate(new, first)
-        ],
-    )
-
-
-def _appended(
-    facts: Sequence[Sealed],
-    new: Sequence[Sealed],
-    known: dict[int, int],
-    row: asyncpg.Record,
-) -> Appended:
-    first, last, at = row["first_position"], row["last_position"], row["recorded_at"]
-    if len(new) == len(facts):
-        return Appended(range(first, last + 1), frozenset(), last, at)
-    duplicates: list[int] = []
-    place = dict(known)
-    positions: list[int] = []
-    fresh = iter(range(first, last + 1))
-    for index, fact in enumerate(facts):
-        position = place.get(fact.id.int)
-        if position is None:
-            position = place[fact.id.int] = next(fresh)
-        else:
-            duplicates.append(index)
-        positions.append(position)
-    return Appended(positions, frozenset(duplicates), last, at)
 
 
 def _open_rows(
