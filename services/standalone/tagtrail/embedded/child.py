@@ -84,8 +84,8 @@ class Child:
             EmbeddedError: it ended, or was not ready in time; it is not running then.
         """
         await asyncio.to_thread(self.server.before_start)
-        self._spawn()
         try:
+            self._spawn()
             async with asyncio.timeout(_READY_WITHIN_S):
                 await self._until_ready()
         except TimeoutError:
@@ -190,6 +190,7 @@ def end_stale(home: Home, name: str, stop: signal.Signals) -> None:
         )
         with contextlib.suppress(ProcessLookupError):
             os.kill(stale.pid, number)
+            os.kill(stale.pid, signal.SIGCONT)  # a stopped process acts on no other signal
         deadline = time.monotonic() + _STOP_WITHIN_S
         while _still(stale) and time.monotonic() < deadline:
             time.sleep(_STALE_POLL_S)

@@ -200,6 +200,8 @@ def _secrets(path: Path) -> Secrets:
             return msgspec.json.decode(path.read_bytes(), type=Secrets)
         except msgspec.DecodeError as error:
             raise EmbeddedError(f"{path} is damaged ({error}); restore it from a backup") from error
+    if (path.parent / "postgres" / "data").exists():
+        raise EmbeddedError(f"{path} is missing, so the data beside it is locked; restore it")
     made = Secrets(
         postgres_admin=secrets.token_urlsafe(24),
         postgres=secrets.token_urlsafe(24),

@@ -55,7 +55,8 @@ authorization {{
         publish: {{
           deny: ["tagtrail.log.>", "$SYS.>", "$JS.>", "$KV.>", "$O.>", "$MQTT.>", "$G.>", "_INBOX.>"]
         }}
-        subscribe: {{ allow: ["tagtrail.v1.>"] }}
+        # $MQTT.sub.>: where the server itself delivers QoS 1; it lets no client subscribe there.
+        subscribe: {{ allow: ["tagtrail.v1.>", "$MQTT.sub.>"] }}
       }}
     }}
   ]

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,8 @@ ROLE: Final = "tagtrail"
 """Role and database of the services: owns the database, may create roles and databases."""
 
 _ANSWER_WITHIN_S: Final = 5.0
+_REMAINS_WITHIN_S: Final = 2.0
+_REMAINS_POLL_S: Final = 0.02
 
 _SETTINGS: Final = """\
 # Written by Tagtrail at every start; put your own settings into local.conf beside this file.
@@ -103,7 +106,7 @@ def postgres_server(home: Home, port: int) -> Server:
         command=(str(programs / "postgres"), "-D", str(data), "-p", str(port)),
         stop=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
         probe=lambda: _probe(home, port),
-        before_start=lambda: _forget_reused_pid(data),
+        before_start=lambda: _clear_remains(data),
     )
 
 
@@ -172,7 +175,13 @@ async def _sign_in(url: str) -> None:
 
 async def _make_role_and_database(home: Home, port: int) -> None:
     """Make what the services sign in to; a torn attempt is completed, a changed password set."""
-    admin = await _connect(database_url(home, port, role=ADMIN, database="postgres"))
+    try:
+        admin = await _connect(database_url(home, port, role=ADMIN, database="postgres"))
+    except asyncpg.InvalidPasswordError as error:
+        raise EmbeddedError(
+            f"PostgreSQL on port {port} refuses the password in {home.path / 'secrets.json'}; "
+            "restore that file from the backup that the cluster came from"
+        ) from error
     try:
         if not await admin.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", ROLE):
             await admin.execute(f"CREATE ROLE {ROLE}")
@@ -198,33 +207,44 @@ async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
         raise OSError(str(error)) from error
 
 
-def _forget_reused_pid(data: Path) -> None:
-    """Remove a left-over pid file whose number now belongs to somebody else's process.
+def _clear_remains(data: Path) -> None:
+    """Clear away what a killed postmaster left, so that the next one can start at once.
 
-    PostgreSQL itself copes with a dead number, and with server processes that outlived their
-    postmaster; it only cannot tell a stranger from a postmaster.
+    Its processes would end by themselves, but a busy one only after its statement. PostgreSQL
+    copes with a pid file of a dead process; it cannot tell a stranger with that number from a
+    postmaster.
+
+    Raises:
+        EmbeddedError: a postmaster that this process did not start uses the cluster.
     """
     file = data / "postmaster.pid"
     try:
         pid = int(file.read_text().splitlines()[0])
     except (FileNotFoundError, ValueError, IndexError):
         return
-    if not Path("/proc/self").exists() or identity(pid) is None:
-        return
-    users = [number for number in _processes() if _works_in(number, data)]
-    if pid in users:
+    servers = _servers_in(data)
+    if pid in servers:
         raise EmbeddedError(
             f"a PostgreSQL server that Tagtrail did not start (process {pid}) uses {data}; stop it"
         )
-    if not users:
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        deadline = time.monotonic() + _REMAINS_WITHIN_S
+        for server in servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server, number)
+        while servers and time.monotonic() < deadline:
+            time.sleep(_REMAINS_POLL_S)
+            servers = _servers_in(data)
+    if identity(pid) is not None:
         file.unlink()
 
 
-def _processes() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-
-
-def _works_in(pid: int, folder: Path) -> bool:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cwd").readlink() == folder
-    return False
+def _servers_in(data: Path) -> list[int]:
+    """Return the server processes of a cluster; none where there is no /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone
+            program = (entry / "exe").readlink().name
+            if program.startswith("postgres") and (entry / "cwd").readlink() == data:
+                found.append(int(entry.name))
+    return found

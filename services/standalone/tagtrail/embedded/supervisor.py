@@ -16,6 +16,7 @@ from typing import Final, Self
 from tagtrail.embedded.child import Child, Server, end_stale
 from tagtrail.embedded.errors import EmbeddedError
 from tagtrail.embedded.home import Home, open_home
+from tagtrail.embedded.memory import occupied_bytes
 from tagtrail.embedded.nats import GATEWAY_USER, SERVICE_USER, nats_server
 from tagtrail.embedded.postgres import ADMIN, database_url, postgres_server
 
@@ -130,6 +131,10 @@ class Embedded:
         """Return how often each server was started again since the block was entered."""
         return {c.server.name: c.restarts for c in self._children}
 
+    def memory_bytes(self) -> dict[str, int]:
+        """Return what each server's processes occupy together, shared pages counted once."""
+        return {name: occupied_bytes(pid) for name, pid in self.pids().items()}
+
     @property
     def _opened(self) -> Home:
         if self._home is None:
@@ -194,7 +199,7 @@ async def _keep(child: Child) -> None:
         child.restarts += 1
         try:
             await child.start()
-        except EmbeddedError as error:
+        except (EmbeddedError, OSError) as error:
             _log.warning("server.retried", extra={"server": name, "reason": str(error)})
         else:
             _log.info("server.recovered", extra={"server": name, "pid": child.pid})
