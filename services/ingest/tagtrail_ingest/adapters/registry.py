@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from tagtrail_ingest.adapters import espresense, native
 from tagtrail_ingest.adapters.contract import Adapter, Decoded, Message, UnreadableError
 
 _NAMES = (
-    "native", "espresense", "openmqttgateway", "ruuvi", "minew", "shelly", "kontakt",
+    "openmqttgateway", "ruuvi", "minew", "shelly", "kontakt",
     "aprilbrother", "cassia", "impinj", "owntracks", "traccar", "sewio", "reelables",
     "roomassistant", "find3", "raddec", "omlox",
 )  # fmt: skip
@@ -18,8 +19,16 @@ def _not_yet(message: Message) -> Decoded:
     raise UnreadableError(f"no reader for {message.topic or message.route}")
 
 
-ADAPTERS: Final[Mapping[str, Adapter]] = {name: Adapter(name, _not_yet) for name in _NAMES}
+_READERS: Final[Mapping[str, Callable[[Message], Decoded]]] = {
+    **dict.fromkeys(_NAMES, _not_yet),
+    "native": native.read,
+    "espresense": espresense.read,
+}
+
+ADAPTERS: Final[Mapping[str, Adapter]] = {
+    name: Adapter(name, reader) for name, reader in _READERS.items()
+}
 """By format name."""
 
-ROUTES: Final[Mapping[str, str]] = {name: name for name in _NAMES}
+ROUTES: Final[Mapping[str, str]] = {name: name for name in ADAPTERS}
 """Format of the route `POST /v1/gateways/{route}` -> adapter name."""

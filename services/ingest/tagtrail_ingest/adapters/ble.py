@@ -1,0 +1,62 @@
+"""One BLE advert heard by one gateway: the step that most gateway formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tagtrail_ingest.adapters.adverts import Advert
+from tagtrail_ingest.adapters.identities import best_first
+from tagtrail_ingest.adapters.members import ItemRefusedError
+from tagtrail_ingest.adapters.outcome import Outcome
+from tagtrail_ingest.adapters.times import NO_TIMES, Times
+from tagtrail_kernel.events.sightings import Radio, TagSighted
+
+
+def hear(
+    out: Outcome,
+    *,
+    gateway_id: str | None,
+    address: str | None,
+    advert: Advert | None = None,
+    identities: tuple[str, ...] = (),
+    times: Times = NO_TIMES,
+    fields: Mapping[str, Any] | None = None,
+    rest: Mapping[str, Any] | None = None,
+    content: bytes = b"",
+    kind: type[Radio] = TagSighted,
+) -> None:
+    """Add one reception to the outcome.
+
+    Args:
+        out: Where to.
+        gateway_id: Normalised receiver.
+        address: Address it came from, 12 lower-case digits, or None.
+        advert: What the advert itself says; the gateway's own `fields` win over it.
+        identities: Candidates that the gateway names.
+        times: Clocks of the message.
+        fields: Members of the event class; None values are left out.
+        rest: Unnamed members, fit for the log.
+        content: Raw bytes that tell this reception from others.
+        kind: Event class.
+
+    Raises:
+        ItemRefusedError: the advert belongs to a finding network, or `Outcome.tag` refuses it.
+    """
+    advert = advert or Advert()
+    if advert.anonymous:
+        raise ItemRefusedError(
+            "anonymous_tracker", "a frame of a finding network: its sender is not to be followed"
+        )
+    given = {k: v for k, v in (fields or {}).items() if v is not None}
+    out.tag(
+        kind,
+        identities=best_first(
+            *identities, *advert.identities, f"mac:{address}" if address else None
+        ),
+        gateway_id=gateway_id,
+        times=times,
+        fields={**advert.fields, **given},
+        rest={**advert.extra, **(rest or {})},
+        content=content,
+    )
