@@ -11,12 +11,17 @@ begin
             if not exists (select from pg_roles where rolname = v_role) then
                 execute format('create role %I nologin', v_role);
             end if;
+            -- The login takes these roles on its connections; creating one does not allow that.
+            if not pg_has_role(current_user, v_role, 'SET') then
+                execute format('grant %I to %I with inherit false, set true', v_role, current_user);
+            end if;
         exception
             when duplicate_object or unique_violation then
                 null;
             when insufficient_privilege then
-                raise exception 'this login may not create the role %', v_role
-                    using hint = format('have an administrator run: create role %I nologin', v_role);
+                raise exception 'this login may not create or take the role %', v_role
+                    using hint = format('have an administrator run: create role %1$I nologin; '
+                                        'grant %1$I to %2$I', v_role, current_user);
         end;
     end loop;
 end
