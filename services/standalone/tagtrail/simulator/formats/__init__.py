@@ -1,0 +1,1 @@
+"""Wire formats: how each kind of gateway spells what it heard."""
