@@ -6,8 +6,8 @@ import httpx2
 from prometheus_client import CollectorRegistry
 
 from tagtrail_kernel.access import PostgresAccess
-from tagtrail_kernel.adapters.nats_tail import NatsTail
-from tagtrail_kernel.adapters.postgres_log import PostgresLog
+from tagtrail_kernel.adapters.nats_tail import NatsFanout, NatsTail
+from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
 from tagtrail_kernel.clock import SystemClock, TimeOrderedIds
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.idempotency import Idempotency
@@ -73,12 +73,15 @@ def deps_of(settings: KernelSettings) -> Deps:
         sink = HttpSink(http, settings.ingest_url, settings.service_key)
     else:
         sink = DirectSink()
+    fanout = NatsFanout(settings.nats_url)
     tail = NatsTail(settings.nats_url)
-    resources.append(tail)
+    reader = LogPool(settings.database_url, role="tagtrail_log_reader")
+    writer = LogPool(settings.database_url, role="tagtrail_log_writer")
+    resources += [fanout, tail, reader, writer]
     access = databases("access")
     return Deps(
         settings=settings,
-        log=PostgresLog(databases("log")),
+        log=PostgresLog(reader, writer, on_batch=fanout.offer),
         tail=tail,
         sink=sink,
         clock=clock,

@@ -214,6 +214,7 @@ class Consumer:
         self._tail = tail
         self._sink = sink
         self._chain = NO_CHAIN
+        self._caught_up = False
         self.moved = asyncio.Event()
 
     @property
@@ -317,12 +318,12 @@ class Consumer:
 
     async def _next(self, wait_s: float) -> Page | None:
         at, families = self.status.position, self.projection.families
+        if self._caught_up and wait_s > 0:
+            page = await self._tail.next(self.log_id, after=at, families=families, timeout_s=wait_s)
+            if page is not None and page.first == at + 1:
+                return page
         page = await self._log.read(self.log_id, after=at, limit=PAGE_EVENTS, families=families)
-        if page is not None or wait_s <= 0:
-            return page
-        page = await self._tail.next(self.log_id, after=at, families=families, timeout_s=wait_s)
-        if page is not None and page.first != at + 1:
-            return None
+        self._caught_up = page is None
         return page
 
     async def _apply_or_pause(self, page: Page) -> None:

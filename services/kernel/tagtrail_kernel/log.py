@@ -136,6 +136,10 @@ class EventLog(Protocol):
         """Return the last position recorded at or before a time; 0 if none."""
         ...
 
+    async def floor(self, log_id: int, position: int) -> int:
+        """Return the end of the last batch that ends at or before a position; 0 if none does."""
+        ...
+
 
 class Tail(Protocol):
     """Tells readers quickly that there is more. It may lose messages, never invent them."""

@@ -34,6 +34,9 @@ LOCK_WAIT_S: Final = 60.0
 LOCK_TIMEOUT: Final = "5s"
 """Longest wait of one DDL statement for a table lock: a longer one would queue all readers."""
 
+LOG_SCHEMA: Final = "log"
+"""The log's own revision makes its two roles; every other schema gets the same one."""
+
 _ALEMBIC: Final = threading.Lock()
 """Alembic's `op` and `context` are process-wide: one upgrade at a time."""
 
@@ -116,6 +119,8 @@ def _upgrade(connection: Connection, migration: Migration) -> None:
     config.attributes["connection"] = connection
     config.attributes["schema"] = schema
     command.upgrade(config, "head")
+    if schema != LOG_SCHEMA:
+        connection.exec_driver_sql(_service_role_sql(schema))
 
 
 def _folder(package: str) -> Path:
@@ -143,8 +148,32 @@ def run_sql(script: str) -> None:
     driver.run_async(lambda connection: connection.execute(script))
 
 
+def _service_role_sql(schema: str) -> str:
+    """Return what gives the role `tagtrail_<schema>` its own tables, now and after every upgrade.
+
+    The role cannot log in; the service's login takes it on each connection. Roles belong to the
+    cluster, so another database may be making the same one at this moment.
+    """
+    role = f"tagtrail_{schema}"
+    return f"""
+do $$
+begin
+    if not exists (select from pg_roles where rolname = '{role}') then
+        create role {role} nologin;
+    end if;
+exception
+    when duplicate_object or unique_violation then
+        null;
+end
+$$;
+grant usage on schema "{schema}" to {role};
+grant select, insert, update, delete on all tables in schema "{schema}" to {role};
+grant usage, select on all sequences in schema "{schema}" to {role};
+"""
+
+
 def consumer_table_sql(schema: str) -> str:
-    """Return the DDL of a service's table of consumers, the same for every service.
+    """Return the DDL of a service's tables of consumers and parked events, alike in all services.
 
     Args:
         schema: The service's schema.
@@ -164,5 +193,12 @@ create table "{schema}".consumer (
     error_position bigint,
     updated_at     timestamptz not null default clock_timestamp(),
     primary key (name, log_id)
+);
+create table "{schema}".parked (
+    name     text    not null,
+    log_id   integer not null,
+    position bigint  not null,
+    reason   text    not null,
+    primary key (name, log_id, position)
 );
 """

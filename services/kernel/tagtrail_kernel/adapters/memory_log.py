@@ -148,6 +148,12 @@ class MemoryLog:
         index = bisect.bisect_right(tenant.batches, at, key=lambda batch: batch.row.recorded_at)
         return tenant.ends[index - 1] if index else 0
 
+    async def floor(self, log_id: int, position: int) -> int:
+        """Return the end of the last batch that ends at or before a position; 0 if none does."""
+        ends = self._tenant(log_id).ends
+        index = bisect.bisect_right(ends, position)
+        return ends[index - 1] if index else 0
+
     async def next(
         self, log_id: int, *, after: int, families: Family = ALL_FAMILIES, timeout_s: float = 1.0
     ) -> Page | None:

@@ -293,6 +293,17 @@ class PostgresLog:
             )
         return position or 0
 
+    async def floor(self, log_id: int, position: int) -> int:
+        """Return the end of the last batch that ends at or before a position; 0 if none does."""
+        async with self._reader.connection() as connection:
+            end: int | None = await connection.fetchval(
+                "SELECT last_position FROM log.batch WHERE log_id = $1 AND last_position <= $2 "
+                "ORDER BY last_position DESC LIMIT 1",
+                log_id,
+                position,
+            )
+        return end or 0
+
 
 def _open_rows(
     log_id: int, batches: Sequence[BatchRow], rows: Sequence[asyncpg.Record]
