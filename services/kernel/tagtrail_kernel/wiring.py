@@ -21,6 +21,7 @@ from tagtrail_kernel.database import Database
 from tagtrail_kernel.errors import TagtrailError, UnavailableError
 from tagtrail_kernel.idempotency import Idempotency
 from tagtrail_kernel.log import EventLog, EventSink, Tail
+from tagtrail_kernel.operations_api import consumers_router, keys_router
 from tagtrail_kernel.settings import KernelSettings
 
 log = logging.getLogger(__name__)
@@ -215,6 +216,11 @@ def app_of(deps: Deps, *services: Service) -> FastAPI:
     middleware.install(app, deps.registry, deps.settings.requests_per_s)
     for service in services:
         app.include_router(service.router)
+    app.include_router(keys_router(deps.access, deps.clock))
+    if followers:
+        app.include_router(
+            consumers_router(lambda: statuses(followers), deps.database_of, deps.sink, deps.clock)
+        )
     _add_health(app, deps, services, followers)
     return app
 

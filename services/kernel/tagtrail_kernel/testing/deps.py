@@ -58,7 +58,7 @@ async def service_deps(
         return pools[schema]
 
     async with contextlib.AsyncExitStack() as stack:
-        client: httpx2.AsyncClient = http or await stack.enter_async_context(httpx2.AsyncClient())
+        client = http if http is not None else await stack.enter_async_context(httpx2.AsyncClient())
         yield (
             Deps(
                 settings=KernelSettings(database_url=database_url, requests_per_s=100_000),

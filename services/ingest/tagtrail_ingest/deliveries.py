@@ -1,0 +1,154 @@
+"""What happens to messages from the broker: redeliveries out, unreadable ones aside, facts in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tagtrail_ingest.adapters import Adapter, Message, Router, UnreadableError
+from tagtrail_ingest.intake import Intake, Prepared, message_hash
+from tagtrail_ingest.mqtt import Delivery
+from tagtrail_ingest.quarantine import Quarantine, Unread
+from tagtrail_kernel.errors import DomainError, UnavailableError
+from tagtrail_kernel.log import EventLog
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Group:
+    prepared: list[Prepared] = field(default_factory=list)
+    messages: list[tuple[Message, Adapter]] = field(default_factory=list)
+    receipts: list[bytes] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+
+
+class Deliveries:
+    """Handles deliveries of one tenant's broker.
+
+    A message whose facts carry their own ids may come as often as it likes. For others a receipt
+    (hash of topic and bytes) is committed together with the facts; a redelivery that finds its
+    receipt within the window is the same message and is only acknowledged.
+    """
+
+    def __init__(
+        self,
+        *,
+        log_id: int,
+        router: Router,
+        intake: Intake,
+        quarantine: Quarantine,
+        event_log: EventLog,
+        window_s: float,
+    ) -> None:
+        self._log_id = log_id
+        self._router = router
+        self._intake = intake
+        self._quarantine = quarantine
+        self._log = event_log
+        self._window_s = window_s
+        self._connection = 0
+        self._of_this_connection: set[bytes] = set()
+
+    async def take(self, deliveries: Sequence[Delivery]) -> None:
+        """Make deliveries durable; when this returns they may be acknowledged.
+
+        Raises:
+            UnavailableError: nothing is confirmed; hand them over again.
+        """
+        group = _Group()
+        for delivery, digest in await self._first_copies(deliveries):
+            self._prepare(group, delivery, digest)
+        await self._quarantine.keep(self._log_id, group.unread)
+        for unread in group.unread:
+            self._intake.refuse(
+                self._log_id, unread.adapter, unread.message.received_at, "message.quarantined"
+            )
+        if group.prepared:
+            await self._commit(group)
+
+    async def _first_copies(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, bytes]]:
+        digests = [message_hash(d.topic, d.payload) for d in deliveries]
+        doubtful = list({h for d, h in zip(deliveries, digests, strict=True) if d.dup or d.early})
+        settled = (
+            await self._log.settled(self._log_id, doubtful, within_s=self._window_s)
+            if doubtful
+            else set()
+        )
+        in_group: set[bytes] = set()
+        first: list[tuple[Delivery, bytes]] = []
+        for delivery, digest in zip(deliveries, digests, strict=True):
+            if self._is_repeat(delivery, digest, settled, in_group):
+                self._intake.refuse(
+                    self._log_id, "mqtt", delivery.received_at, "message.redelivered"
+                )
+            else:
+                first.append((delivery, digest))
+            in_group.add(digest)
+        return first
+
+    def _is_repeat(
+        self, delivery: Delivery, digest: bytes, settled: set[bytes], in_group: set[bytes]
+    ) -> bool:
+        if delivery.connection != self._connection:
+            self._connection = delivery.connection
+            self._of_this_connection.clear()
+        if delivery.dup:
+            return digest in settled or digest in in_group
+        if not delivery.early:
+            return False
+        known = digest in self._of_this_connection
+        self._of_this_connection.add(digest)
+        return digest in settled and not known
+
+    def _prepare(self, group: _Group, delivery: Delivery, digest: bytes) -> None:
+        match = self._router.for_topic(delivery.topic)
+        message = Message(
+            payload=delivery.payload,
+            received_at=delivery.received_at,
+            topic=delivery.topic,
+            retained=delivery.retained,
+            site_id=match.site_id if match else None,
+        )
+        if match is None:
+            group.unread.append(
+                Unread(message, None, "no-rule", "no topic rule names a format for this topic")
+            )
+            return
+        try:
+            prepared = self._intake.prepare(self._log_id, match.adapter, message)
+        except UnreadableError as error:
+            group.unread.append(Unread(message, match.adapter.name, error.code, error.detail))
+        except DomainError as error:
+            reason = str(error.context.get("reason", error.code))
+            group.unread.append(Unread(message, match.adapter.name, reason, error.detail))
+        else:
+            group.prepared.append(prepared)
+            group.messages.append((message, match.adapter))
+            group.receipts.append(digest if prepared.needs_receipt else b"")
+
+    async def _commit(self, group: _Group) -> None:
+        try:
+            await self._intake.commit(group.prepared, [r for r in group.receipts if r])
+        except UnavailableError:
+            raise
+        except DomainError as error:
+            log.warning("mqtt.group_refused", extra={"cause": error.detail})
+            await self._commit_one_by_one(group)
+
+    async def _commit_one_by_one(self, group: _Group) -> None:
+        for prepared, receipt, (message, adapter) in zip(
+            group.prepared, group.receipts, group.messages, strict=True
+        ):
+            try:
+                await self._intake.commit([prepared], [receipt] if receipt else [])
+            except UnavailableError:
+                raise
+            except DomainError as error:
+                await self._quarantine.keep(
+                    self._log_id, [Unread(message, adapter.name, "unstorable", error.detail)]
+                )
+                self._intake.refuse(
+                    self._log_id, adapter.name, message.received_at, "message.quarantined"
+                )

@@ -1,0 +1,143 @@
+"""Which identities belong to which tag, folded from the log and kept in memory.
+
+Addresses of tags that nobody enrolled never reach disk: they live here for a while, so that a
+person can enrol what a gateway hears, and are counted by the hour without the address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from tagtrail_kernel.envelope import Recorded
+from tagtrail_kernel.events.registrations import (
+    ConfigChanged,
+    RetentionSet,
+    TagRegistered,
+    TagRetired,
+    ZoneRegistered,
+)
+from tagtrail_kernel.events.registry import Event
+
+MOST_UNENROLLED: Final = 2000
+"""Identities remembered per tenant: enough for a busy site, small enough for memory."""
+
+
+@dataclass(slots=True)
+class Heard:
+    """An identity that no tag is enrolled for.
+
+    Attributes:
+        identity: Normalised identity, `kind:value`.
+        gateway_id: Gateway that heard it last.
+        rssi_dbm: Power of the last reception, dBm.
+        first_at: First heard since the start of this process.
+        last_at: Last heard.
+        count: Receptions since then.
+    """
+
+    identity: str
+    gateway_id: str
+    rssi_dbm: float | None
+    first_at: datetime
+    last_at: datetime
+    count: int = 1
+
+
+def derived_tag_id(log_id: int, identity: str) -> str:
+    """Return the tag id that open enrolment gives to an identity: a hash, bound to the tenant."""
+    digest = hashlib.sha256(f"tagtrail/tag/{log_id}/{identity}".encode()).digest()
+    return str(uuid.UUID(bytes=digest[:16], version=4))
+
+
+@dataclass(slots=True)
+class Directory:
+    """The registry of one tenant, as far as ingest needs it.
+
+    Attributes:
+        log_id: The tenant's log.
+        position: Last position folded.
+        tag_of: Tag by identity.
+        retention: Whether a retention rule exists, by event class.
+        open_enrolment: Whether unknown identities become tags by themselves.
+        unenrolled: Identities heard without a tag, least recent first.
+        sites: Site by zone, for outgoing topics.
+    """
+
+    log_id: int
+    position: int = 0
+    tag_of: dict[str, str] = field(default_factory=dict)
+    retention: dict[str, int] = field(default_factory=dict)
+    open_enrolment: bool = False
+    unenrolled: OrderedDict[str, Heard] = field(default_factory=OrderedDict)
+    sites: dict[str, str] = field(default_factory=dict)
+    _identities: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _tags: set[str] = field(default_factory=set)
+
+    def fold(self, events: Iterable[Recorded], last: int) -> None:
+        """Take in registry events up to a position; events already folded change nothing."""
+        for event in events:
+            if event.position > self.position:
+                self.apply(event.data)
+        self.position = max(self.position, last)
+
+    def apply(self, data: Event) -> None:
+        """Take in one fact."""
+        match data:
+            case TagRegistered():
+                self._forget(data.tag_id)
+                self._identities[data.tag_id] = data.identities
+                self._tags.add(data.tag_id)
+                for identity in data.identities:
+                    self.tag_of[identity] = data.tag_id
+                    self.unenrolled.pop(identity, None)
+            case TagRetired():
+                self._forget(data.tag_id)
+                self._tags.discard(data.tag_id)
+            case ConfigChanged(section="enrolment"):
+                self.open_enrolment = data.values.get("mode") == "open"
+            case RetentionSet():
+                self.retention[data.event_class] = data.keep_days
+            case ZoneRegistered():
+                self.sites[data.zone_id] = data.site_id
+            case _:
+                pass
+
+    def _forget(self, tag_id: str) -> None:
+        for identity in self._identities.pop(tag_id, ()):
+            if self.tag_of.get(identity) == tag_id:
+                del self.tag_of[identity]
+
+    def knows(self, tag_id: str) -> bool:
+        """Return whether a tag id is enrolled."""
+        return tag_id in self._tags or self.open_enrolment
+
+    def resolve(self, identities: Sequence[str]) -> str | None:
+        """Return the tag of the first identity that has one; None if nobody is enrolled."""
+        tag_of = self.tag_of
+        for identity in identities:
+            tag_id = tag_of.get(identity)
+            if tag_id is not None:
+                return tag_id
+        if self.open_enrolment and identities:
+            return derived_tag_id(self.log_id, identities[0])
+        return None
+
+    def remember(
+        self, identity: str, gateway_id: str, rssi_dbm: float | None, at: datetime
+    ) -> None:
+        """Note that an identity was heard that no tag has."""
+        heard = self.unenrolled.pop(identity, None)
+        if heard is None:
+            heard = Heard(identity, gateway_id, rssi_dbm, at, at)
+        else:
+            heard.gateway_id, heard.rssi_dbm, heard.last_at = gateway_id, rssi_dbm, at
+            heard.count += 1
+        self.unenrolled[identity] = heard
+        while len(self.unenrolled) > MOST_UNENROLLED:
+            self.unenrolled.popitem(last=False)

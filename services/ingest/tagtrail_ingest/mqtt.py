@@ -1,0 +1,233 @@
+"""MQTT in: a persistent QoS 1 session whose messages are acknowledged after their commit.
+
+Measured elsewhere (reference notes): a subscriber with a persistent session and manual
+acknowledgement loses nothing over kill -9 of broker or subscriber. One process at a time holds
+the session, under a PostgreSQL advisory lock; another replica takes over the same client id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tagtrail_kernel.clock import Clock
+from tagtrail_kernel.errors import UnavailableError
+from tagtrail_kernel.settings import SettingsError
+
+log = logging.getLogger(__name__)
+
+MOST_AT_ONCE: Final = 500
+"""Messages handed over together: enough for one full batch of single readings."""
+
+AFTER_CONNECT_S: Final = 15.0
+"""Time after a connect in which messages count as possibly redelivered even without the DUP flag:
+a broker that was killed may have forgotten that it had delivered them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message from the broker.
+
+    Attributes:
+        topic: Its topic.
+        payload: Its bytes.
+        retained: Whether the broker replayed it from its store.
+        dup: The broker says that it may have delivered it before.
+        early: It came soon after a connect, when even a copy may lack the DUP flag.
+        received_at: When it came.
+        mid: Packet id, for the acknowledgement.
+        qos: Its quality of service.
+        connection: Number of the connection it came over.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool
+    dup: bool
+    early: bool
+    received_at: datetime
+    mid: int
+    qos: int
+    connection: int
+
+
+Handle = Callable[[Sequence[Delivery]], Awaitable[None]]
+
+
+class MqttSession:
+    """Runs the session; hands deliveries to `handle` in order, acknowledges when it returns.
+
+    Args:
+        url: mqtt://user:password@host:port.
+        client_id: Name of the persistent session.
+        filters: Topic filters to subscribe to.
+        handle: Called with 1 to `MOST_AT_ONCE` deliveries; when it raises UnavailableError the
+            same deliveries are handed over again.
+        clock: For `received_at`.
+        queue_bytes: Bytes waiting before reading from the broker pauses.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client_id: str,
+        filters: Sequence[str],
+        handle: Handle,
+        clock: Clock,
+        queue_bytes: int,
+    ) -> None:
+        self._url = url
+        self._client_id = client_id
+        self._filters = filters
+        self._handle = handle
+        self._clock = clock
+        self._queue_bytes = queue_bytes
+        self._queue: deque[Delivery] = deque()
+        self._queued = 0
+        self._room = threading.Condition()
+        self._wake = asyncio.Event()
+        self._connection = 0
+        self._quiet_from = 0.0
+        self._stopped = False
+        self.connected = False
+
+    async def run(self, still_mine: Callable[[], bool]) -> None:
+        """Hold the session until `still_mine` says no, or the task is cancelled."""
+        loop = asyncio.get_running_loop()
+        self._wake, self._stopped = asyncio.Event(), False
+        client = self._client(loop)
+        address = urlsplit(self._url)
+        client.connect_async(address.hostname or "127.0.0.1", address.port or 1883, keepalive=30)
+        client.loop_start()
+        try:
+            while still_mine():
+                await self._work(client)
+        finally:
+            self._stopped = True
+            with self._room:
+                self._room.notify_all()
+            client.disconnect()
+            await loop.run_in_executor(None, client.loop_stop)
+            self.connected = False
+            self._queue.clear()
+            self._queued = 0
+
+    async def _work(self, client: paho.Client) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), 1)
+        except TimeoutError:
+            return
+        self._wake.clear()
+        while self._queue:
+            group = [self._queue[i] for i in range(min(MOST_AT_ONCE, len(self._queue)))]
+            try:
+                await self._handle(group)
+            except UnavailableError as error:
+                log.warning("mqtt.waiting", extra={"cause": error.detail})
+                await asyncio.sleep(1)
+                self._wake.set()
+                return
+            self._settle(client, group)
+
+    def _settle(self, client: paho.Client, group: Sequence[Delivery]) -> None:
+        for delivery in group:
+            self._queue.popleft()
+            if delivery.qos and delivery.connection == self._connection:
+                client.ack(delivery.mid, delivery.qos)
+        with self._room:
+            self._queued -= sum(len(d.payload) for d in group)
+            self._room.notify_all()
+
+    def _client(self, loop: asyncio.AbstractEventLoop) -> paho.Client:
+        client = client_of(self._url, self._client_id, clean=False, manual_ack=True)
+        client.on_connect = self._on_connect(loop)
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message(loop)
+        client.on_subscribe = self._on_subscribe
+        return client
+
+    def _on_connect(self, loop: asyncio.AbstractEventLoop) -> Any:
+        def connected(client: paho.Client, *args: Any) -> None:
+            reason = args[2]
+            if reason.is_failure:
+                log.error("mqtt.refused", extra={"cause": str(reason)})
+                return
+            self._connection += 1
+            self._quiet_from = loop.time() + AFTER_CONNECT_S
+            self.connected = True
+            client.subscribe([(f, 1) for f in self._filters])
+            log.info("mqtt.connected", extra={"client_id": self._client_id})
+
+        return connected
+
+    def _on_disconnect(self, _client: paho.Client, *args: Any) -> None:
+        self.connected = False
+        log.warning("mqtt.disconnected", extra={"cause": str(args[2])})
+
+    def _on_subscribe(self, client: paho.Client, *args: Any) -> None:
+        refused = [f for f, code in zip(self._filters, args[2], strict=False) if code.is_failure]
+        if refused:
+            log.error("mqtt.subscription_refused", extra={"filters": refused})
+            client.disconnect()
+
+    def _on_message(self, loop: asyncio.AbstractEventLoop) -> Any:
+        def received(_client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+            """Runs in paho's thread; blocking here stops reading from the socket."""
+            with self._room:
+                while self._queued > self._queue_bytes and not self._stopped:
+                    self._room.wait(1)
+                self._queued += len(message.payload)
+            early = loop.time() < self._quiet_from
+            self._queue.append(
+                Delivery(
+                    topic=message.topic,
+                    payload=bytes(message.payload),
+                    retained=message.retain,
+                    dup=message.dup,
+                    early=early,
+                    received_at=self._clock.now(),
+                    mid=message.mid,
+                    qos=message.qos,
+                    connection=self._connection,
+                )
+            )
+            if not self._stopped:
+                loop.call_soon_threadsafe(self._wake.set)
+
+        return received
+
+
+def client_of(
+    url: str, client_id: str, *, clean: bool = True, manual_ack: bool = False
+) -> paho.Client:
+    """Return a paho client (MQTT 3.1.1) with the address's credentials.
+
+    Raises:
+        SettingsError: the address is not mqtt:// or mqtts://.
+    """
+    address = urlsplit(url)
+    if address.scheme not in ("mqtt", "mqtts"):
+        raise SettingsError("TAGTRAIL_MQTT_URL must read mqtt://user:password@host:port")
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=client_id,
+        clean_session=clean,
+        manual_ack=manual_ack,
+    )
+    if address.username:
+        client.username_pw_set(unquote(address.username), unquote(address.password or ""))
+    if address.scheme == "mqtts":
+        client.tls_set()
+    client.reconnect_delay_set(1, 10)
+    return client

@@ -1,0 +1,46 @@
+"""What ingest's routes and tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tagtrail_ingest.adapters import Router
+from tagtrail_ingest.intake import Intake
+from tagtrail_ingest.quarantine import Quarantine
+from tagtrail_ingest.settings import IngestSettings
+from tagtrail_ingest.tallies import Tallies
+from tagtrail_kernel.clock import Clock, Ids
+from tagtrail_kernel.idempotency import Idempotency
+from tagtrail_kernel.log import EventLog, Tail
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The parts of one ingest process.
+
+    Attributes:
+        settings: Settings.
+        log: The log.
+        tail: Wakes readers.
+        clock: Current time.
+        ids: New ids.
+        idempotency: Answers by `Idempotency-Key`.
+        intake: From messages to facts.
+        quarantine: Messages that could not be read.
+        tallies: Counts.
+        router: Topic rules.
+        mqtt_connected: Whether this process holds a connected MQTT session.
+    """
+
+    settings: IngestSettings
+    log: EventLog
+    tail: Tail
+    clock: Clock
+    ids: Ids
+    idempotency: Idempotency
+    intake: Intake
+    quarantine: Quarantine
+    tallies: Tallies
+    router: Router
+    mqtt_connected: Callable[[], bool]
