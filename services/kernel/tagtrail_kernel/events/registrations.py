@@ -41,6 +41,13 @@ class SiteRegistered(Event, frozen=True, kw_only=True):
     bearing_deg: float = 0.0
 
 
+@event("site.retired", version=1, family=Family.REGISTRY)
+class SiteRetired(Event, frozen=True, kw_only=True):
+    """A site is no longer used."""
+
+    site_id: Id
+
+
 @event("zone.registered", version=1, family=Family.REGISTRY)
 class ZoneRegistered(Event, frozen=True, kw_only=True):
     """A zone exists on a site: the level at which BLE answers.
@@ -176,6 +183,13 @@ class SkuRegistered(Event, frozen=True, kw_only=True):
     name: Text | None = None
     gtin: Annotated[str, Meta(pattern=r"^\d{8,14}$")] | None = None
     unit: Annotated[str, Meta(min_length=1, max_length=8)] = "EA"
+
+
+@event("sku.retired", version=1, family=Family.REGISTRY)
+class SkuRetired(Event, frozen=True, kw_only=True):
+    """A kind of item is no longer kept."""
+
+    sku: Id
 
 
 @event("tag.bound", version=1, family=Family.REGISTRY)
