@@ -73,6 +73,17 @@ def read_parts(manufacturer: bytes | None, services: Iterable[tuple[int, bytes]]
     return advert
 
 
+def merge(adverts: Iterable[Advert]) -> Advert:
+    """Join what several adverts of one sender say; the last one wins where they differ."""
+    whole = Advert()
+    for one in adverts:
+        whole.identities += one.identities
+        whole.fields.update(one.fields)
+        whole.extra.update(one.extra)
+        whole.anonymous = whole.anonymous or one.anonymous
+    return whole
+
+
 def ibeacon_identity(uuid: bytes, major: int, minor: int) -> str:
     """Return `ibeacon:<32 hex digits>:<major>:<minor>`."""
     return f"ibeacon:{uuid.hex()}:{major}:{minor}"

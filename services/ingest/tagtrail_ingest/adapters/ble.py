@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tagtrail_ingest.adapters import values
 from tagtrail_ingest.adapters.adverts import Advert
 from tagtrail_ingest.adapters.identities import best_first
-from tagtrail_ingest.adapters.members import ItemRefusedError
+from tagtrail_ingest.adapters.members import ItemRefusedError, Members
 from tagtrail_ingest.adapters.outcome import Outcome
 from tagtrail_ingest.adapters.times import NO_TIMES, Times
 from tagtrail_kernel.events.sightings import Radio, TagSighted
@@ -60,3 +61,29 @@ def hear(
         rest={**advert.extra, **(rest or {})},
         content=content,
     )
+
+
+def decoded_fields(members: Members) -> dict[str, Any]:
+    """Take what gateways that decode adverts themselves call battery, temperature and humidity.
+
+    Battery is percent; `volt` and `voltage` are volts and become millivolts.
+    """
+    volts = members.number("volt", "voltage")
+    return {
+        "battery_pct": members.number("batt", "battery", "battery_level", "batteryLevel"),
+        "battery_mv": members.integer("mV") if volts is None else round(volts * 1000),
+        "temperature_c": members.number("tempc", "temperature", "temp"),
+        "humidity_pct": members.number("hum", "humidity"),
+    }
+
+
+def sensor_readings(fields: Mapping[str, Any], rest: Mapping[str, Any]) -> dict[str, Any]:
+    """Join values for `tag.sensed`: scalars only; text that is a number (no version) becomes one."""
+    readings = {k: v for k, v in fields.items() if v is not None}
+    for name, value in rest.items():
+        if isinstance(value, bool) or value is None:
+            readings[name] = value
+        elif isinstance(value, str | int | float):
+            number = None if "version" in name else values.number(value)
+            readings[name] = value if number is None else number
+    return readings

@@ -76,6 +76,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         dedupe: Bytes that name the observation: gateway, identity, times, counter, content.
         event_id: Id that a native producer gave.
         index: Position of the item in the message, from 0, for verdicts.
+        needs_known_gateway: The receiver's id is the address of a transmitter that a phone heard,
+            perhaps a stranger's device. Ingest MUST drop the reading unless a gateway of that id
+            is registered.
         repeat_window_s: The format sends exact doubles: readings with equal `dedupe` that arrive
             within this many seconds are one observation. 0 = it does not.
     """
@@ -89,6 +92,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     tag_id: str | None = None
     event_id: UUID | None = None
     index: int = 0
+    needs_known_gateway: bool = False
     repeat_window_s: float = 0.0
 
 

@@ -100,14 +100,24 @@ class Members:
             return found
         return []
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the members not yet taken, in their order."""
+        return tuple(self._rest)
+
+    def peek(self, name: str) -> object:
+        """Look at a member without taking it; None if it is not there."""
+        return self._rest.get(name)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a member the name under which it is kept."""
+        if old in self._rest:
+            self._rest[new] = self._rest.pop(old)
+
     def drop(self, *names: str) -> None:
         """Take members away unread: identities, raw adverts, personal names."""
         for name in names:
             self._rest.pop(name, None)
-
-    def put_back(self, name: str, value: object) -> None:
-        """Keep a value under a name."""
-        self._rest[name] = value
 
     @property
     def rest(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -25,11 +25,12 @@ from tagtrail_ingest.adapters.contract import (
 )
 from tagtrail_ingest.adapters.identities import normal_identity
 from tagtrail_ingest.adapters.members import ItemRefusedError
-from tagtrail_ingest.adapters.native_items import FORMAT, Item, Sender
+from tagtrail_ingest.adapters.native_items import Item, Sender
 from tagtrail_ingest.adapters.outcome import GatewayKind, Outcome
 from tagtrail_ingest.adapters.times import EARLIEST, TOLERANCE, Times, choose
 from tagtrail_kernel.events.sightings import Aware, Metres, Rssi, TagSighted
 
+FORMAT: Final = native_items.FORMAT
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 

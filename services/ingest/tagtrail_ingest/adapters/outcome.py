@@ -79,6 +79,7 @@ class Outcome:
         fields: Mapping[str, Any] | None = None,
         rest: Mapping[str, Any] | None = None,
         content: bytes = b"",
+        needs_known_gateway: bool = False,
     ) -> None:
         """Add an observation of a tag.
 
@@ -90,6 +91,7 @@ class Outcome:
             fields: Members of the event class by name; None values are left out.
             rest: Unnamed members, already fit for the log.
             content: More bytes that tell this observation from others, such as the raw advert.
+            needs_known_gateway: See `Reading`.
 
         Raises:
             ItemRefusedError: no identity, no gateway, replayed state, or a value out of range.
@@ -122,6 +124,7 @@ class Outcome:
                 has_own_time=chosen.own,
                 dedupe=_encode(identity),
                 index=self._index,
+                needs_known_gateway=needs_known_gateway,
                 repeat_window_s=self._repeat_window_s,
             )
         )

@@ -5,24 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tagtrail_ingest.adapters import espresense, native
-from tagtrail_ingest.adapters.contract import Adapter, Decoded, Message, UnreadableError
-
-_NAMES = (
-    "openmqttgateway", "ruuvi", "minew", "shelly", "kontakt",
-    "aprilbrother", "cassia", "impinj", "owntracks", "traccar", "sewio", "reelables",
-    "roomassistant", "find3", "raddec", "omlox",
-)  # fmt: skip
-
-
-def _not_yet(message: Message) -> Decoded:
-    raise UnreadableError(f"no reader for {message.topic or message.route}")
-
+from tagtrail_ingest.adapters import (
+    aprilbrother,
+    cassia,
+    espresense,
+    find3,
+    impinj,
+    kontakt,
+    minew,
+    native,
+    omlox,
+    openmqttgateway,
+    owntracks,
+    raddec,
+    reelables,
+    roomassistant,
+    ruuvi,
+    sewio,
+    shelly,
+    traccar,
+)
+from tagtrail_ingest.adapters.contract import Adapter, Decoded, Message
 
 _READERS: Final[Mapping[str, Callable[[Message], Decoded]]] = {
-    **dict.fromkeys(_NAMES, _not_yet),
-    "native": native.read,
-    "espresense": espresense.read,
+    native.FORMAT: native.read,
+    espresense.FORMAT: espresense.read,
+    openmqttgateway.FORMAT: openmqttgateway.read,
+    ruuvi.FORMAT: ruuvi.read,
+    minew.FORMAT: minew.read,
+    shelly.FORMAT: shelly.read,
+    kontakt.FORMAT: kontakt.read,
+    aprilbrother.FORMAT: aprilbrother.read,
+    cassia.FORMAT: cassia.read,
+    impinj.FORMAT: impinj.read,
+    owntracks.FORMAT: owntracks.read,
+    traccar.FORMAT: traccar.read,
+    sewio.FORMAT: sewio.read,
+    reelables.FORMAT: reelables.read,
+    roomassistant.FORMAT: roomassistant.read,
+    find3.FORMAT: find3.read,
+    raddec.FORMAT: raddec.read,
+    omlox.FORMAT: omlox.read,
 }
 
 ADAPTERS: Final[Mapping[str, Adapter]] = {
@@ -30,5 +53,14 @@ ADAPTERS: Final[Mapping[str, Adapter]] = {
 }
 """By format name."""
 
-ROUTES: Final[Mapping[str, str]] = {name: name for name in ADAPTERS}
-"""Format of the route `POST /v1/gateways/{route}` -> adapter name."""
+_TOPIC_ONLY: Final = frozenset({espresense.FORMAT, openmqttgateway.FORMAT, native.FORMAT})
+"""Formats that mean nothing without their topic, and the native one, which has its own route."""
+
+ROUTES: Final[Mapping[str, str]] = {
+    **{name: name for name in ADAPTERS if name not in _TOPIC_ONLY},
+    "minew-binary": minew.FORMAT,
+    "room-assistant": roomassistant.FORMAT,
+    "omlox-location": omlox.FORMAT,
+    "omlox-proximity": omlox.FORMAT,
+}
+"""Format of the route `POST /v1/gateways/{format}` -> adapter name."""
