@@ -1,0 +1,1 @@
+"""Pure rules: events in, alerts out. No I/O, no clock, no randomness."""

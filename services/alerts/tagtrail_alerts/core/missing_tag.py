@@ -1,0 +1,179 @@
+"""Rule `missing_tag`: a tag is silent although it should have been heard.
+
+Locate decides what silence means (`tag.presence_changed`, computed in event time with the state of
+the gateways): `overdue` and `unobservable` are no reason for an alert, `missing` is.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tagtrail_alerts.core import describe
+from tagtrail_alerts.core.memory import Expectation, Memory, Place
+from tagtrail_alerts.core.parameters import MISSING_TAG, MissingTagParameters
+from tagtrail_alerts.core.transitions import Transition, alert_identity, clip, end_or_resolve
+from tagtrail_kernel.envelope import Recorded
+from tagtrail_kernel.events.alerts import AlertFired
+from tagtrail_kernel.events.places import TagPresenceChanged
+from tagtrail_kernel.events.registrations import TagBound, TagRetired, TagUnbound
+
+
+def react(
+    memory: Memory, parameters: MissingTagParameters, version: int, event: Recorded
+) -> list[Transition]:
+    """Return what the rule makes of an event that is already in memory."""
+    data = event.data
+    if isinstance(data, TagPresenceChanged):
+        return _on_presence(memory, parameters, version, event, data)
+    if isinstance(data, TagRetired | TagUnbound | TagBound):
+        return _on_binding(memory, parameters, event, data)
+    return []
+
+
+def _on_presence(
+    memory: Memory,
+    parameters: MissingTagParameters,
+    version: int,
+    event: Recorded,
+    data: TagPresenceChanged,
+) -> list[Transition]:
+    active = memory.active(MISSING_TAG, data.tag_id)
+    if active is not None:
+        heard = data.state == "present" or data.last_heard_at > active.from_at
+        if not heard:
+            return []
+        return end_or_resolve(
+            memory,
+            active,
+            state="met",
+            cause=f"heard again at {describe.moment(data.last_heard_at)}",
+            at=data.last_heard_at,
+            event_id=str(event.id),
+        )
+    if data.state == "missing" and _concerns(memory, parameters, data):
+        memory.expect(_expectation(memory, parameters, version, event, data))
+    return []
+
+
+def _on_binding(
+    memory: Memory,
+    parameters: MissingTagParameters,
+    event: Recorded,
+    data: TagRetired | TagUnbound | TagBound,
+) -> list[Transition]:
+    active = memory.active(MISSING_TAG, data.tag_id)
+    if active is None or active.card.asset_id is None:
+        return []
+    if isinstance(data, TagRetired):
+        cause = "the tag was retired"
+    elif parameters.only_bound and data.asset_id != active.card.asset_id:
+        cause = "the tag is on another asset now"
+    elif parameters.only_bound and isinstance(data, TagUnbound):
+        cause = "the tag was taken off its asset"
+    else:
+        return []
+    return end_or_resolve(
+        memory,
+        active,
+        state="cancelled",
+        cause=cause,
+        at=event.envelope.occurred_at,
+        event_id=str(event.id),
+    )
+
+
+def _concerns(memory: Memory, parameters: MissingTagParameters, data: TagPresenceChanged) -> bool:
+    tag, place = memory.tags.get(data.tag_id), memory.places.get(data.tag_id)
+    asset_id = tag.asset_id if tag is not None else None
+    if asset_id is None and parameters.only_bound:
+        return False
+    asset = memory.assets.get(asset_id)
+    if parameters.asset_kinds and (asset is None or asset.kind not in parameters.asset_kinds):
+        return False
+    zone_id = _last_zone(place, data)
+    if zone_id in parameters.excluded_zone_ids:
+        return False
+    if describe.kind_of(memory, zone_id) in parameters.excluded_zone_kinds:
+        return False
+    return not (parameters.ignore_shipped and _shipped(memory, asset_id, place, data))
+
+
+def _last_zone(place: Place | None, data: TagPresenceChanged) -> str | None:
+    return data.zone_id or (place.last_zone_id if place is not None else None)
+
+
+def _shipped(
+    memory: Memory, asset_id: str | None, place: Place | None, data: TagPresenceChanged
+) -> bool:
+    """Whether the asset was shipped or delivered since it came where it was last."""
+    known = memory.deliveries.get(asset_id)
+    if known is None:
+        return False
+    since = place.since_at if place is not None else data.last_heard_at
+    times = [p.at for p in known.proofs] + ([known.departed_at] if known.departed_at else [])
+    return any(since <= at <= data.last_heard_at + timedelta(seconds=data.silent_s) for at in times)
+
+
+def _expectation(
+    memory: Memory,
+    parameters: MissingTagParameters,
+    version: int,
+    event: Recorded,
+    data: TagPresenceChanged,
+) -> Expectation:
+    at = event.envelope.occurred_at
+    due_at = max(at, data.last_heard_at + timedelta(seconds=parameters.min_silence_s))
+    anchor = str(event.id)
+    alert_id = alert_identity(MISSING_TAG, data.tag_id, anchor)
+    return Expectation(
+        alert_id=alert_id,
+        rule_id=MISSING_TAG,
+        key=data.tag_id,
+        anchor_event_id=anchor,
+        began_at=at,
+        from_at=data.last_heard_at,
+        due_at=due_at,
+        decide_at=due_at,
+        known_at=event.recorded_at,
+        card=_card(memory, parameters, version, alert_id, anchor, data),
+    )
+
+
+def _card(
+    memory: Memory,
+    parameters: MissingTagParameters,
+    version: int,
+    alert_id: str,
+    anchor: str,
+    data: TagPresenceChanged,
+) -> AlertFired:
+    tag, place = memory.tags.get(data.tag_id), memory.places.get(data.tag_id)
+    asset_id = tag.asset_id if tag is not None else None
+    zone_id = _last_zone(place, data)
+    what = describe.thing(memory, asset_id, data.tag_id)
+    where = describe.place(memory, zone_id)
+    gateways = ", ".join(data.gateway_ids[:5]) or "none named"
+    return AlertFired(
+        alert_id=alert_id,
+        rule_id=MISSING_TAG,
+        rule_version=str(version),
+        severity=parameters.severity,
+        title=clip(f"{what} is missing", 150),
+        what=clip(what),
+        where=clip(where) if where is not None else None,
+        since_at=data.last_heard_at,
+        why=clip(
+            f"Silent for {describe.duration(data.silent_s)}; expected every "
+            f"{describe.duration(data.expected_interval_s)}. "
+            f"Gateways that usually hear it and are up: {gateways}."
+        ),
+        next_step=clip(
+            f"Look in {where or 'its last known place'} first; if it is there, change the battery."
+        ),
+        asset_id=asset_id,
+        tag_id=data.tag_id,
+        zone_id=zone_id,
+        site_id=data.site_id or describe.site_of(memory, zone_id),
+        anchor_event_id=anchor,
+        evidence=(anchor,),
+    )
