@@ -26,6 +26,8 @@ from tagtrail_kernel.events.sightings import (
 FORMAT: Final = "espresense"
 COMPANION: Final = "espresense-companion"
 _BEACON: Final = re.compile(r"iBeacon:([0-9a-fA-F-]{32,36})-([0-9]{1,5})-([0-9]{1,5})")
+_BRANCHES: Final = frozenset({"devices", "rooms", "settings", "companion"})
+"""The level after the prefix, which is "espresense" by default and may be any."""
 _SENSORS: Final = frozenset({"motion", "pir", "radar", "button", "switch"})
 _LISTS: Final = frozenset({"known_macs", "known_irks", "include", "exclude", "query", "count_ids"})
 """Settings whose value lists radio addresses or keys: only their number is kept."""
@@ -38,9 +40,10 @@ def read(message: Message) -> Decoded:
         UnreadableError: the topic is none of ESPresense's, or the payload does not fit it.
     """
     levels = (message.topic or "").split("/")
+    start = next((i for i, level in enumerate(levels) if level in _BRANCHES), len(levels))
     out = Outcome(message, FORMAT)
     with out.item(0):
-        match levels[1:]:
+        match levels[start:]:
             case ["devices", tag, room]:
                 _device(out, tag, room)
             case ["rooms", room, *setting] if setting:

@@ -26,9 +26,12 @@ from tagtrail_ingest.adapters.contract import (
 from tagtrail_ingest.adapters.identities import normal_identity
 from tagtrail_ingest.adapters.members import ItemRefusedError
 from tagtrail_ingest.adapters.native_items import Item, Sender
+from tagtrail_ingest.adapters.native_schema import native_schema
 from tagtrail_ingest.adapters.outcome import GatewayKind, Outcome
 from tagtrail_ingest.adapters.times import EARLIEST, TOLERANCE, Times, choose
 from tagtrail_kernel.events.sightings import Aware, Metres, Rssi, TagSighted
+
+__all__ = ["FORMAT", "native_schema", "read"]
 
 FORMAT: Final = native_items.FORMAT
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]

@@ -108,7 +108,8 @@ class Item:
         times = _times(members, sender)
         self.chosen: Chosen = choose(times, sender.received_at)
         kind = kind_of(members)
-        fields = {name: members.pop(name) for name in _MEMBERS[kind] & members.keys()}
+        named = {name: members.pop(name) for name in _MEMBERS[kind] & members.keys()}
+        fields = {name: value for name, value in named.items() if value is not None}
         fields.setdefault("technology", _technology(kind, fields))
         fields.setdefault("site_id", sender.site_id)
         fields.update(

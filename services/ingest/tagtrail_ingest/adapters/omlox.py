@@ -38,7 +38,7 @@ def read(message: Message) -> Decoded:
     if len(elements) == 1 and values.is_object(elements[0]) and "event" in elements[0]:
         elements = _frame(out, Members(elements[0]))
     for index, element in enumerate(elements):
-        with out.item(index):
+        with out.item(index, among=len(elements)):
             if not values.is_object(element):
                 raise ItemRefusedError("bad_value", "an element must be an object")
             _object(out, Members(element))

@@ -16,6 +16,7 @@ from tagtrail_ingest.adapters.contract import (
     Message,
     Reading,
     Refusal,
+    UnreadableError,
 )
 from tagtrail_ingest.adapters.members import ItemRefusedError
 from tagtrail_ingest.adapters.times import NO_TIMES, Times, choose, plausible
@@ -60,10 +61,16 @@ class Outcome:
         self._refused: list[Refusal] = []
         self._index = 0
 
-    def item(self, index: int) -> _Item:
-        """Begin an item: an `ItemRefusedError` inside the `with` block becomes a refusal of it."""
+    def item(self, index: int, *, among: int = 1) -> _Item:
+        """Begin an item: an `ItemRefusedError` inside the `with` block becomes a refusal of it.
+
+        Args:
+            index: Its position in the message, from 0.
+            among: How many items the message has. An `UnreadableError` inside the block ends
+                the message if there is one, else only the item.
+        """
         self._index = index
-        return _Item(self)
+        return _Item(self, alone=among == 1)
 
     def refuse(self, reason: str, detail: str = "") -> None:
         """Refuse the present item."""
@@ -204,8 +211,9 @@ class Outcome:
 class _Item:
     """Turns the refusal of one item into an entry of the outcome."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: Outcome, *, alone: bool) -> None:
         self._outcome = outcome
+        self._alone = alone
 
     def __enter__(self) -> Self:
         return self
@@ -218,6 +226,9 @@ class _Item:
     ) -> bool:
         if isinstance(error, ItemRefusedError):
             self._outcome.refuse(error.reason, error.detail)
+            return True
+        if isinstance(error, UnreadableError) and not self._alone:
+            self._outcome.refuse("unreadable", error.detail)
             return True
         return False
 

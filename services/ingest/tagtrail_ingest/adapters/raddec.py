@@ -25,11 +25,12 @@ def read(message: Message) -> Decoded:
         UnreadableError: it has no transmitter.
     """
     out = Outcome(message, FORMAT)
-    index = 0
-    for element in values.parse_objects(message.payload):
-        if not values.is_object(element) or "transmitterId" not in element:
-            raise UnreadableError("expected a raddec with transmitterId and rssiSignature")
-        index = _raddec(out, Members(element), index)
+    elements, index = values.parse_objects(message.payload), 0
+    for element in elements:
+        with out.item(index, among=len(elements)):
+            if not values.is_object(element) or "transmitterId" not in element:
+                raise UnreadableError("expected a raddec with transmitterId and rssiSignature")
+            index = _raddec(out, Members(element), index)
     return out.done()
 
 

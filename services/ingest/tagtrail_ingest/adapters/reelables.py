@@ -22,8 +22,9 @@ def read(message: Message) -> Decoded:
         UnreadableError: it has no position.
     """
     out = Outcome(message, FORMAT, source_class="partner_network")
-    for index, element in enumerate(values.parse_objects(message.payload)):
-        with out.item(index):
+    elements = values.parse_objects(message.payload)
+    for index, element in enumerate(elements):
+        with out.item(index, among=len(elements)):
             if not values.is_object(element) or not values.is_object(element.get("position")):
                 raise UnreadableError("expected {position, asset, inZones}")
             _position(out, Members(element))

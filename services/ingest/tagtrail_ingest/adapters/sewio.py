@@ -26,8 +26,9 @@ def read(message: Message) -> Decoded:
         UnreadableError: it has no feed.
     """
     out = Outcome(message, FORMAT, technology="uwb", source_class="reader")
-    for index, element in enumerate(values.parse_objects(message.payload)):
-        with out.item(index):
+    elements = values.parse_objects(message.payload)
+    for index, element in enumerate(elements):
+        with out.item(index, among=len(elements)):
             if not values.is_object(element) or not values.is_object(element.get("body")):
                 raise UnreadableError("expected {body: {id, datastreams}}")
             _feed(out, Members(element["body"]))
