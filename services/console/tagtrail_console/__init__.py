@@ -1,0 +1,1 @@
+"""The console: web pages over the services' public APIs; it holds no data of its own."""

@@ -1,0 +1,57 @@
+// Every state is shown with its age. Ages follow the server's clock, not the browser's.
+import { t } from "./texts.js";
+import { serverNow } from "./api.js";
+
+const UNITS = [[86400, "age.d"], [3600, "age.h"], [60, "age.min"], [0, "age.s"]];
+
+/** Return the age of a time in seconds, never negative; null if the time is unknown. */
+export function ageOf(time) {
+  return time === null ? null : Math.max(0, (serverNow() - time) / 1000);
+}
+
+/** Return an age in words: "12 s", "3 min". */
+export function inWords(seconds) {
+  const [size, key] = UNITS.find(([least]) => seconds >= least);
+  return t(key, { n: Math.floor(seconds / (size || 1)) });
+}
+
+/** Return how long ago a time was, in words. */
+export function ago(time) {
+  const age = ageOf(time);
+  if (age === null) return t("age.never");
+  return age < 2 ? t("age.now") : t("age.ago", { age: inWords(age) });
+}
+
+/** Return a <time> element that keeps telling its age, and the moment itself on hover. */
+export function ageElement(time, zone, words = ago) {
+  const element = document.createElement("time");
+  element.className = "age";
+  if (time === null) {
+    element.textContent = words(null);
+    return element;
+  }
+  element.dateTime = new Date(time).toISOString();
+  element.title = moment(time, zone);
+  element.textContent = words(time);
+  living.set(element, () => words(time));
+  return element;
+}
+
+/** Return a moment in the site's time, with its zone. */
+export function moment(time, zone) {
+  const style = { dateStyle: "medium", timeStyle: "medium", timeZone: zone || "UTC" };
+  return `${new Intl.DateTimeFormat(document.documentElement.lang, style).format(time)} ${zone || "UTC"}`;
+}
+
+const living = new Map();
+
+/** Renew the words of all shown ages; forget those that left the page. */
+export function tick() {
+  for (const [element, words] of living) {
+    if (!element.isConnected) living.delete(element);
+    else {
+      const next = words();
+      if (element.textContent !== next) element.textContent = next;
+    }
+  }
+}

@@ -1,0 +1,336 @@
+// The live page: loads one site, follows its streams, and keeps every part of the page up to date.
+import { ageOf, ago, inWords, tick } from "./ages.js";
+import { AlertList } from "./alerts.js";
+import { get, list, serverNow, url } from "./api.js";
+import { byId, gathered, h } from "./dom.js";
+import { drawLegend } from "./legend.js";
+import { Model } from "./model.js";
+import { Panel } from "./panel.js";
+import { Plan } from "./plan.js";
+import { drawStock } from "./stock.js";
+import { Stream } from "./stream.js";
+import { TagList } from "./tags.js";
+import { number, t, tn } from "./texts.js";
+
+const POLL_MS = 5_000;
+const HEALTH_MS = 15_000;
+const HIDDEN_MS = 60_000;
+const SETTLE_MS = 700;
+const SILENT_S = 120;
+const FAMILIES = "stock,registry,alert";
+
+const model = new Model();
+const address = new URLSearchParams(location.search);
+let query = address.get("q") ?? "";
+let goneSince = null;
+
+const panel = new Panel(model, () => {
+  plan.select(null);
+  remember();
+});
+const openTag = (id, opener) => {
+  panel.open(id, opener);
+  plan.select(id);
+  remember();
+};
+const plan = new Plan(byId("plan"), model, { onTag: openTag, onHint: hint });
+const tags = new TagList(model, openTag);
+const alerts = new AlertList(model, { onTag: openTag, onChange: () => loadAlerts() });
+
+/* ---- loading ---- */
+
+const named = (task) => task.catch((problem) => (problem.status === 401 ? null : report(problem)));
+
+function report(problem) {
+  console.warn(problem);
+  return null;
+}
+
+async function loadSites() {
+  const { items } = await list("/v1/sites");
+  model.sites = items.map((site) => ({
+    id: site.site_id, name: site.name || site.site_id, timeZone: site.time_zone || "UTC",
+    outline: site.outline_m?.length ? site.outline_m : null,
+  }));
+  const wanted = model.sites.find((site) => site.id === address.get("site"));
+  model.site = wanted ?? model.sites.find((site) => site.id === model.site?.id) ?? model.sites[0] ?? null;
+  const select = byId("site");
+  select.replaceChildren(...model.sites.map((site) => h("option", { value: site.id }, site.name)));
+  select.disabled = model.sites.length === 0;
+  if (model.site) select.value = model.site.id;
+  else select.append(h("option", {}, t("site.none")));
+}
+
+async function loadPlan() {
+  const site_id = model.site?.id;
+  if (!site_id) return;
+  const [zones, gateways, assets, known, skus] = await Promise.all([
+    list("/v1/zones", { site_id }), list("/v1/gateways", { site_id }), list("/v1/assets"), list("/v1/tags"), list("/v1/skus"),
+  ]);
+  model.setZones(zones.items);
+  model.setGateways(gateways.items);
+  model.setAssets(assets.items);
+  model.setTags(known.items);
+  model.setSkus(skus.items);
+  model.known.plan = true;
+}
+
+async function loadPlaces() {
+  const site_id = model.site?.id;
+  if (!site_id) return null;
+  const { items, position } = await list("/v1/places", { site_id });
+  model.setPlaces(items);
+  model.reached(position);
+  return position;
+}
+
+async function loadStock() {
+  if (!model.site) return;
+  const { items, position } = await list("/v1/stock", { site_id: model.site.id });
+  model.setStock(items);
+  model.reached(position);
+  byId("stock-as-of").textContent = position === null ? "" : t("stock.as_of", { position: number(position) });
+  drawStock(model, query);
+  refilter();
+}
+
+async function loadAlerts() {
+  const [open, taken] = await Promise.all(["open", "acknowledged"].map((state) => list("/v1/alerts", { state })));
+  model.setAlerts([...open.items, ...taken.items]);
+  alerts.draw();
+}
+
+async function loadHealth() {
+  if (!model.site) return;
+  const { items } = await list("/v1/gateways/health", { site_id: model.site.id });
+  model.setHealth(items);
+  plan.drawGateways();
+}
+
+async function showSite() {
+  model.clear();
+  panel.close();
+  await named(loadPlan());
+  await named(loadPlaces());
+  drawEmpty();
+  if (model.site) plan.drawSite();
+  tags.draw();
+  await Promise.all([named(loadStock()), named(loadAlerts()), named(loadHealth())]);
+  places.start();
+  events.start();
+}
+
+function drawEmpty() {
+  const key = model.site ? (model.zones.size ? (model.tagsHere().length ? null : "empty.tags") : "empty.zones") : "empty.sites";
+  byId("plan").hidden = model.site === null;
+  byId("plan-empty").hidden = key === null;
+  if (key) byId("plan-empty").textContent = t(key);
+}
+
+/* ---- following ---- */
+
+const redraw = framed(() => {
+  plan.drawTags();
+  tags.draw();
+  panel.draw();
+  drawFreshness();
+});
+
+const renewPlan = gathered(() => named(loadPlan().then(() => (plan.drawSite(), tags.draw()))), SETTLE_MS);
+const renewStock = gathered(() => named(loadStock()), SETTLE_MS);
+const renewAlerts = gathered(() => named(loadAlerts()), SETTLE_MS / 2);
+const renewPanel = gathered(() => panel.refresh(), SETTLE_MS);
+
+const places = new Stream(
+  async () => {
+    const position = await loadPlaces();
+    redraw();
+    return url("/v1/places/stream", { site_id: model.site?.id, after: position });
+  },
+  (event) => {
+    model.reached(event.id);
+    takePlace(event.data);
+  },
+  connection,
+);
+
+function takePlace(item) {
+  const before = model.tags.get(item.tag_id)?.zoneId;
+  const unknown = !model.tags.has(item.tag_id);
+  const tag = model.setPlace(item);
+  if (tag === null) return;
+  if (unknown) renewPlan();
+  if (tag.zoneId !== before) {
+    renewStock();
+    if (panel.id === tag.id) renewPanel();
+  }
+  redraw();
+}
+
+const events = new Stream(
+  async () => {
+    await Promise.all([loadStock(), loadAlerts()]);
+    const { position } = await get("/v1/log/head");
+    return url("/v1/events/stream", { families: FAMILIES, after: position });
+  },
+  (event) => {
+    model.reached(event.id);
+    const type = event.data.type ?? "";
+    if (type.startsWith("alert.")) renewAlerts();
+    else if (/^(crate|contents|count)\./.test(type)) renewStock();
+    else renewPlan();
+    if (panel.id !== null) renewPanel();
+  },
+  () => {},
+);
+
+function connection(state, cause) {
+  if (state === "live") goneSince = null;
+  else if (state === "waiting") goneSince ??= serverNow();
+  if (state === "refused") cause.status === 401 ? document.dispatchEvent(new Event("session-over")) : report(cause);
+  byId("connection").dataset.state = state === "connecting" && goneSince !== null ? "waiting" : state;
+  drawConnection();
+}
+
+function drawConnection() {
+  const lamp = byId("connection");
+  const stale = goneSince !== null && ageOf(goneSince) > 10;
+  if (stale) lamp.dataset.state = "stale";
+  const words = stale
+    ? t("connection.stale", { age: inWords(ageOf(goneSince)) })
+    : t(`connection.${lamp.dataset.state}`);
+  const place = lamp.querySelector(".words");
+  if (place.textContent !== words) place.textContent = words;
+}
+
+function drawFreshness() {
+  const newest = model.newestHeard();
+  const parts = [];
+  if (newest !== null) {
+    const age = ageOf(newest);
+    parts.push(age > SILENT_S ? t("freshness.silent", { age: inWords(age) }) : t("freshness.newest", { ago: ago(newest) }));
+  }
+  if (model.position !== null) parts.push(t("freshness.position", { position: number(model.position) }));
+  byId("freshness").textContent = parts.join(" · ");
+}
+
+/* ---- searching ---- */
+
+function refilter() {
+  const fits = (tag) => model.fits(tag, query);
+  plan.filter(fits);
+  tags.filter(fits);
+  drawStock(model, query);
+  byId("found").textContent = query ? tn("search.found", model.tagsHere().filter(fits).length) : "";
+}
+
+function remember() {
+  const next = new URLSearchParams();
+  if (model.site) next.set("site", model.site.id);
+  if (query) next.set("q", query);
+  if (panel.id) next.set("tag", panel.id);
+  history.replaceState(null, "", `?${next}`);
+}
+
+/* ---- small things ---- */
+
+function framed(work) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      work();
+    });
+  };
+}
+
+function hint(element, words) {
+  const box = byId("tooltip");
+  box.hidden = element === null;
+  if (element === null) return;
+  box.replaceChildren(...words().map((line, i) => h(i ? "span" : "b", {}, line)));
+  const at = element.querySelector(".target").getBoundingClientRect();
+  const left = Math.min(Math.max(8, at.left + at.width / 2 - box.offsetWidth / 2), innerWidth - box.offsetWidth - 8);
+  const top = at.top - box.offsetHeight - 6;
+  box.style.left = `${left + scrollX}px`;
+  box.style.top = `${(top < 4 ? at.bottom + 6 : top) + scrollY}px`;
+}
+
+function wire() {
+  drawLegend(byId("legend"));
+  byId("zoom-in").addEventListener("click", () => plan.zoom(1.5));
+  byId("zoom-out").addEventListener("click", () => plan.zoom(1 / 1.5));
+  byId("zoom-fit").addEventListener("click", () => plan.fit());
+  const search = byId("search");
+  search.value = query;
+  search.addEventListener("input", () => {
+    query = search.value.trim();
+    refilter();
+    remember();
+  });
+  search.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    const first = model.tagsHere().find((tag) => query && model.fits(tag, query));
+    if (first) openTag(first.id, search);
+  });
+  byId("site").addEventListener("change", (event) => {
+    model.site = model.sites.find((site) => site.id === event.target.value) ?? null;
+    places.stop();
+    events.stop();
+    named(showSite().then(remember));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
+      event.preventDefault();
+      search.focus();
+    }
+  });
+  document.addEventListener("session-over", () => {
+    places.stop();
+    events.stop();
+    byId("ended").hidden = false;
+  });
+  watchVisibility();
+}
+
+/** A tab that nobody looks at holds no streams; when it is looked at again it catches up first. */
+function watchVisibility() {
+  let timer = null;
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(timer);
+    if (document.hidden) {
+      timer = setTimeout(() => (places.stop(), events.stop()), HIDDEN_MS);
+    } else if (model.site && byId("ended").hidden) {
+      places.start();
+      events.start();
+    }
+  });
+}
+
+async function begin() {
+  wire();
+  await loadSites();
+  await showSite();
+  if (query) refilter();
+  if (address.get("tag")) openTag(address.get("tag"), byId("search"));
+  remember();
+}
+
+setInterval(() => {
+  if (document.hidden) return;
+  tick();
+  drawConnection();
+  drawFreshness();
+}, 1000);
+setInterval(() => document.hidden || named(loadHealth()), HEALTH_MS);
+setInterval(() => {
+  const fell_back = goneSince !== null && !document.hidden;
+  if (fell_back) named(loadPlaces().then(redraw));
+}, POLL_MS);
+
+begin().catch((problem) => {
+  byId("plan-empty").hidden = false;
+  byId("plan-empty").textContent = t("load.failed", { reason: problem.message });
+});

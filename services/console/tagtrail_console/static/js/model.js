@@ -1,0 +1,179 @@
+// What the page knows, in one place. The services' JSON is read here and nowhere else.
+import { ageOf } from "./ages.js";
+
+/** A tag that was silent for longer is drawn grey until the services say more, seconds. */
+const QUIET_S = 300;
+
+const time = (text) => (text ? Date.parse(text) : null);
+
+export class Model {
+  constructor() {
+    this.sites = [];
+    this.site = null;
+    this.clear();
+  }
+
+  /** Forget everything of the site shown so far. */
+  clear() {
+    this.zones = new Map();
+    this.gateways = new Map();
+    this.assets = new Map();
+    this.tags = new Map();
+    this.skus = new Map();
+    this.stock = [];
+    this.alerts = [];
+    this.position = null;
+    this.known = { plan: false, places: false, stock: false, alerts: false };
+  }
+
+  setZones(items) {
+    this.zones = new Map(items.map((z) => [z.zone_id, {
+      id: z.zone_id, name: z.name || z.zone_id, kind: z.kind ?? "other",
+      outline: z.outline_m?.length ? z.outline_m : null,
+    }]));
+  }
+
+  setGateways(items) {
+    const before = this.gateways;
+    this.gateways = new Map(items.map((g) => [g.gateway_id, {
+      id: g.gateway_id, name: g.name || g.gateway_id, zoneId: g.zone_id ?? null,
+      x: g.x_m ?? null, y: g.y_m ?? null, health: before.get(g.gateway_id)?.health ?? "unknown",
+      heardAt: before.get(g.gateway_id)?.heardAt ?? null,
+    }]));
+  }
+
+  setHealth(items) {
+    for (const item of items) {
+      const gateway = this.gateways.get(item.gateway_id);
+      if (!gateway) continue;
+      gateway.health = item.state;
+      gateway.heardAt = time(item.last_heard_at);
+    }
+  }
+
+  setAssets(items) {
+    this.assets = new Map(items.map((a) => [a.asset_id, {
+      id: a.asset_id, name: a.name || a.asset_id, kind: a.kind ?? "crate",
+    }]));
+  }
+
+  setSkus(items) {
+    this.skus = new Map(items.map((k) => [k.sku, { id: k.sku, name: k.name ?? "", unit: k.unit ?? "EA" }]));
+  }
+
+  /** Take the list of tags; places that are known already stay. */
+  setTags(items) {
+    for (const item of items) {
+      const tag = this.#tag(item.tag_id);
+      tag.label = item.label ?? null;
+      tag.model = item.model ?? null;
+      tag.assetId = item.asset_id ?? null;
+      tag.batteryPct = item.battery_pct ?? tag.batteryPct;
+    }
+  }
+
+  /** Take all places of the site: a tag that is not among them is no longer here. */
+  setPlaces(items) {
+    const here = new Set(items.map((item) => item.tag_id));
+    for (const tag of this.tags.values()) if (!here.has(tag.id)) tag.siteId = null;
+    for (const item of items) this.setPlace(item);
+    this.known.places = true;
+  }
+
+  /** Take one tag's place; returns the tag, or null if an older place came late. */
+  setPlace(item) {
+    const tag = this.#tag(item.tag_id);
+    const heardAt = time(item.last_heard_at);
+    if (tag.heardAt !== null && heardAt !== null && heardAt < tag.heardAt) return null;
+    Object.assign(tag, {
+      siteId: item.site_id ?? null, zoneId: item.zone_id ?? null,
+      x: item.x_m ?? null, y: item.y_m ?? null, accuracy: item.accuracy_m ?? null,
+      method: item.method ?? "ble_zone", confidence: item.confidence ?? null,
+      since: time(item.since_at), heardAt, presence: item.presence ?? null,
+    });
+    return tag;
+  }
+
+  setStock(items) {
+    this.stock = items.map((l) => ({
+      zoneId: l.zone_id ?? null, sku: l.sku, lot: l.lot ?? null, quantity: l.quantity,
+      verified: l.verified ?? 0, assets: l.asset_ids ?? [],
+    }));
+    this.known.stock = true;
+  }
+
+  setAlerts(items) {
+    this.alerts = items.map((a) => ({
+      id: a.alert_id, state: a.state, severity: a.severity ?? "warning", title: a.title,
+      what: a.what ?? null, where: a.where ?? null, why: a.why ?? null, next: a.next_step ?? null,
+      firedAt: time(a.fired_at ?? a.since_at), sinceAt: time(a.since_at),
+      tagId: a.tag_id ?? null, assetId: a.asset_id ?? null, siteId: a.site_id ?? null,
+    }));
+    this.known.alerts = true;
+  }
+
+  /** Note how far into the log the page's data reaches. */
+  reached(position) {
+    const value = Number(position);
+    if (Number.isFinite(value) && position !== null) this.position = Math.max(this.position ?? 0, value);
+  }
+
+  /** Tags that are on this site now, by name. */
+  tagsHere() {
+    return [...this.tags.values()]
+      .filter((tag) => tag.siteId === this.site?.id)
+      .sort((a, b) => this.nameOf(a).localeCompare(this.nameOf(b), undefined, { numeric: true }));
+  }
+
+  nameOf(tag) {
+    return this.assets.get(tag.assetId)?.name ?? tag.label ?? tag.id;
+  }
+
+  zoneName(zoneId) {
+    return this.zones.get(zoneId)?.name ?? zoneId;
+  }
+
+  /** What a dot's colour tells: present, overdue, missing, unobservable, or quiet. */
+  stateOf(tag) {
+    if (tag.presence !== null && tag.presence !== "present") return tag.presence;
+    return (ageOf(tag.heardAt) ?? Infinity) > QUIET_S ? "quiet" : "present";
+  }
+
+  newestHeard() {
+    let newest = null;
+    for (const tag of this.tags.values()) {
+      if (tag.siteId === this.site?.id && tag.heardAt !== null) newest = Math.max(newest ?? 0, tag.heardAt);
+    }
+    return newest;
+  }
+
+  /** SKUs that lie on an asset, as the stock says. */
+  skusOf(assetId) {
+    return this.stock.filter((line) => line.assets.includes(assetId)).map((line) => line.sku);
+  }
+
+  /** Whether a tag fits what was typed: its asset, label, id, zone or contents. */
+  fits(tag, query) {
+    if (!query) return true;
+    const asset = this.assets.get(tag.assetId);
+    const words = [tag.id, tag.label, asset?.id, asset?.name, asset?.kind, this.zoneName(tag.zoneId)];
+    if (asset) for (const sku of this.skusOf(asset.id)) words.push(sku, this.skus.get(sku)?.name);
+    return fold(words.filter(Boolean).join(" ")).includes(fold(query));
+  }
+
+  #tag(id) {
+    if (!this.tags.has(id)) {
+      this.tags.set(id, {
+        id, label: null, model: null, assetId: null, batteryPct: null, siteId: null, zoneId: null,
+        x: null, y: null, accuracy: null, method: "ble_zone", confidence: null, since: null,
+        heardAt: null, presence: null,
+      });
+    }
+    return this.tags.get(id);
+  }
+}
+
+/** Make two spellings of a word equal: case and accents do not count in a search. */
+export function fold(text) {
+  return text.normalize("NFD").replace(/\p{Diacritic}/gu, "").toLowerCase().trim();
+}

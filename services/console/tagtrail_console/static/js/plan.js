@@ -1,0 +1,431 @@
+// The floor plan: an SVG in metres (y is turned: north is up). Labels and dots keep their size on
+// the screen through the factor --k, metres per pixel.
+import { ago } from "./ages.js";
+import { s } from "./dom.js";
+import { area, bounds, slots, stretch } from "./geometry.js";
+import { shapeOf } from "./legend.js";
+import { maybe, percent, t, tn } from "./texts.js";
+
+const LABEL_PX = 19;
+const DOT_PX = 15;
+const MARGIN = 0.04;
+const LARGEST_ZOOM = 12;
+
+export class Plan {
+  /** @param {HTMLElement} host @param {import("./model.js").Model} model */
+  constructor(host, model, { onTag, onHint }) {
+    this.host = host;
+    this.model = model;
+    this.onTag = onTag;
+    this.onHint = onHint;
+    this.dots = new Map();
+    this.fits = () => true;
+    this.selected = null;
+    this.layers = Object.fromEntries(
+      ["site", "zones", "gateways", "accuracy", "tags"].map((name) => [name, s("g", { class: `layer-${name}` })]),
+    );
+    this.svg = s("svg", { role: "group", "aria-label": t("plan.title") }, Object.values(this.layers));
+    host.append(this.svg);
+    this.#listen(host);
+    new ResizeObserver(() => this.#resized()).observe(host);
+  }
+
+  /** Draw the site anew: its outline, zones and gateways. */
+  drawSite() {
+    this.shapes = shapesOf(this.model);
+    this.frame = frameOf(this.model, this.shapes);
+    this.host.style.aspectRatio = `${this.frame.width} / ${this.frame.height}`;
+    this.view = null;
+    for (const layer of Object.values(this.layers)) layer.replaceChildren();
+    this.dots.clear();
+    const outline = this.model.site?.outline;
+    if (outline) this.layers.site.append(s("polygon", { class: "outline", points: path(outline) }));
+    this.labels = new Map();
+    for (const shape of this.shapes.values()) this.layers.zones.append(this.#zone(shape));
+    this.drawGateways();
+    this.fit();
+    this.drawTags();
+  }
+
+  drawGateways() {
+    this.layers.gateways.replaceChildren(
+      ...[...this.model.gateways.values()].filter((g) => g.x !== null && g.y !== null).map((g) => this.#gateway(g)),
+    );
+  }
+
+  /** Put every dot where its tag is; dots that moved glide there. */
+  drawTags() {
+    if (!this.shapes) return;
+    const here = this.model.tagsHere();
+    const ids = new Set(here.map((tag) => tag.id));
+    for (const [id, dot] of this.dots) {
+      if (ids.has(id)) continue;
+      dot.group.remove();
+      this.dots.delete(id);
+    }
+    this.#share(here);
+    for (const tag of here) this.#place(tag);
+    this.#counts(here);
+    this.#rove();
+    if (this.selected) this.#accuracy();
+    this.svg.setAttribute("aria-label", tn("plan.label", here.length, { site: this.model.site?.name ?? "" }));
+  }
+
+  /** Dim the tags that do not fit. */
+  filter(fits) {
+    this.fits = fits;
+    this.drawTags();
+  }
+
+  select(id) {
+    this.selected = id;
+    for (const dot of this.dots.values()) dot.group.classList.toggle("selected", dot.tag.id === id);
+    if (id && this.dots.has(id)) this.layers.tags.append(this.dots.get(id).group);
+    this.#accuracy();
+  }
+
+  focus(id) {
+    const dot = this.dots.get(id);
+    if (!dot) return;
+    this.current = id;
+    this.#rove();
+    dot.group.focus();
+  }
+
+  fit() {
+    this.view = null;
+    this.#resized();
+  }
+
+  /** Zoom by a factor around a point of the plan, in metres; around the middle by default. */
+  zoom(factor, around = null) {
+    const view = this.view;
+    if (!view) return;
+    const widest = this.#fitted();
+    const width = Math.min(Math.max(view.width / factor, widest.width / LARGEST_ZOOM), widest.width);
+    const ratio = width / view.width;
+    const [x, y] = around ?? [view.x + view.width / 2, view.y + view.height / 2];
+    this.#show({
+      x: x - (x - view.x) * ratio, y: y - (y - view.y) * ratio, width, height: view.height * ratio,
+    });
+  }
+
+  #fitted() {
+    const { clientWidth: wide = 1, clientHeight: high = 1 } = this.svg;
+    const box = this.frame;
+    const width = Math.max(box.width, (box.height * wide) / Math.max(high, 1));
+    const height = (width * high) / Math.max(wide, 1);
+    return { x: box.x - (width - box.width) / 2, y: box.y - (height - box.height) / 2, width, height };
+  }
+
+  #resized() {
+    if (!this.frame || this.svg.clientWidth === 0) return;
+    const zoomed = this.view && this.view.width < this.#fitted().width * 0.99;
+    if (!zoomed) return this.#show(this.#fitted());
+    const height = (this.view.width * this.svg.clientHeight) / this.svg.clientWidth;
+    this.#show({ ...this.view, height });
+  }
+
+  #show(view) {
+    const whole = this.#fitted();
+    const clamp = (value, low, high) => Math.min(Math.max(value, low), Math.max(low, high));
+    view.x = clamp(view.x, whole.x, whole.x + whole.width - view.width);
+    view.y = clamp(view.y, whole.y, whole.y + whole.height - view.height);
+    this.view = view;
+    this.k = view.width / this.svg.clientWidth;
+    this.svg.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+    this.svg.style.setProperty("--k", this.k);
+    this.svg.classList.toggle("zoomed", view.width < whole.width * 0.99);
+    for (const shape of this.shapes.values()) this.#label(shape);
+    this.#still(() => this.drawTags());
+  }
+
+  /** Do something without gliding: a zoom is not a movement of goods. */
+  #still(work) {
+    this.svg.classList.add("still");
+    work();
+    requestAnimationFrame(() => requestAnimationFrame(() => this.svg.classList.remove("still")));
+  }
+
+  #zone(shape) {
+    const name = s("tspan", { class: "name" });
+    const count = s("tspan", { class: "count", dx: "0.5em" });
+    const text = s("text", {}, name, count);
+    const label = s("g", { class: "label" }, text);
+    this.labels.set(shape.id, { label, text, name, count, shape });
+    return s("g", { class: `zone kind-${shape.kind}`, data: { zone: shape.id } },
+      s("polygon", { points: path(shape.outline), class: shape.drawn ? "area" : "area undrawn" }), label);
+  }
+
+  /** Write a zone's label where it is wide enough; shorten it where it is not. */
+  #label(shape) {
+    const { label, text, name, count } = this.labels.get(shape.id);
+    const top = bounds(shape.outline).top;
+    let spot = null;
+    for (const rows of [0.9, 1.8, 3]) {
+      const y = top - rows * LABEL_PX * this.k;
+      const found = stretch(shape.outline, y);
+      if (found && (!spot || found[1] - found[0] > (spot.to - spot.from) * 1.3)) spot = { y, from: found[0], to: found[1] };
+    }
+    const room = spot ? (spot.to - spot.from) / this.k - 14 : 0;
+    label.style.display = room < 24 ? "none" : "";
+    if (room < 24) return;
+    label.style.transform = `translate(${spot.from + 7 * this.k}px, ${-spot.y}px)`;
+    name.textContent = shape.name;
+    for (let length = shape.name.length; length > 2 && text.getComputedTextLength() > room; length -= 1) {
+      name.textContent = `${shape.name.slice(0, length - 2).trimEnd()}…`;
+    }
+    count.setAttribute("dx", name.textContent ? "0.5em" : "0");
+  }
+
+  #gateway(gateway) {
+    const words = () => [gateway.name, t("gateway.kind"),
+      `${maybe(`health.${gateway.health}`, gateway.health)}${gateway.heardAt ? ` · ${ago(gateway.heardAt)}` : ""}`];
+    const group = s("g", { class: "gateway", data: { health: gateway.health }, role: "img", "aria-label": words().join(", ") },
+      s("g", { class: "body" },
+        s("circle", { class: "target", r: 14 }),
+        s("path", { class: "mast", d: "M0 8V1M-4 8h8" }),
+        s("circle", { class: "lamp", r: 3, cy: -1 }),
+        s("path", { class: "waves", d: "M-5.5 3.500a6.5 6.5 0 0 1 0-9M5.5 3.500a6.5 6.5 0 0 0 0-9" }),
+        s("path", { class: "cross", d: "M-7-8L7 8" })));
+    group.style.transform = `translate(${gateway.x}px, ${-gateway.y}px)`;
+    this.#hinted(group, words);
+    return group;
+  }
+
+  /** Give tags without coordinates a spot in their zone, and keep it while they stay. */
+  #share(here) {
+    const wanting = new Map();
+    for (const tag of here) {
+      const shape = this.#shapeFor(tag);
+      if (!shape || hasPoint(tag)) continue;
+      if (!wanting.has(shape.id)) wanting.set(shape.id, []);
+      wanting.get(shape.id).push(tag);
+    }
+    this.spots = new Map();
+    const masts = [...this.model.gateways.values()].filter((g) => g.x !== null && g.y !== null).map((g) => [g.x, g.y]);
+    for (const [id, tags] of wanting) {
+      const shape = this.shapes.get(id);
+      const size = Math.max(16, 2 ** Math.ceil(Math.log2(tags.length)));
+      const { places, step } = slots(shape.outline, size, 1.35 * DOT_PX * this.k, 1.5 * LABEL_PX * this.k, masts);
+      const taken = new Set();
+      const late = [];
+      shape.seats ??= new Map();
+      for (const tag of tags) {
+        const seat = shape.seats.get(tag.id);
+        if (seat !== undefined && seat < places.length && !taken.has(seat)) taken.add(seat);
+        else late.push(tag);
+      }
+      let free = 0;
+      for (const tag of late) {
+        while (taken.has(free)) free += 1;
+        taken.add(free);
+        shape.seats.set(tag.id, free);
+      }
+      for (const tag of tags) {
+        const seat = shape.seats.get(tag.id);
+        const spot = places[seat % Math.max(places.length, 1)] ?? middle(shape.outline);
+        this.spots.set(tag.id, { spot, size: Math.min(1, step / (1.1 * DOT_PX * this.k)) });
+      }
+    }
+  }
+
+  #shapeFor(tag) {
+    return this.shapes.get(tag.zoneId) ?? this.shapes.get(NOWHERE) ?? null;
+  }
+
+  #place(tag) {
+    const given = hasPoint(tag) ? { spot: [tag.x, tag.y], size: 1 } : this.spots.get(tag.id);
+    if (!given) return;
+    const dot = this.dots.get(tag.id) ?? this.#dot(tag);
+    const state = this.model.stateOf(tag);
+    dot.tag = tag;
+    dot.spot = given.spot;
+    dot.group.style.transform = `translate(${given.spot[0]}px, ${-given.spot[1]}px)`;
+    dot.body.style.setProperty("--size", given.size.toFixed(2));
+    dot.group.dataset.state = state;
+    dot.shape.setAttribute("d", shapeOf(tag.method, hasPoint(tag)));
+    dot.group.classList.toggle("dim", !this.fits(tag));
+    dot.group.setAttribute("aria-label", this.#words(tag).join(", "));
+  }
+
+  #dot(tag) {
+    const shape = s("path", { class: "shape" });
+    const body = s("g", { class: "body" }, s("circle", { class: "target", r: 12 }), s("circle", { class: "halo", r: 12 }), shape,
+      s("path", { class: "mark", d: "M-3-3L3 3M3-3L-3 3" }));
+    const group = s("g", { class: "tag", role: "button", tabindex: -1, data: { tag: tag.id } }, body);
+    const dot = { group, body, shape, tag, spot: [0, 0] };
+    this.#hinted(group, () => this.#words(dot.tag));
+    group.addEventListener("focus", () => {
+      this.current = dot.tag.id;
+      this.#rove();
+      this.#accuracy();
+    });
+    group.addEventListener("blur", () => this.#accuracy());
+    this.dots.set(tag.id, dot);
+    this.#still(() => this.layers.tags.append(group));
+    return dot;
+  }
+
+  #words(tag) {
+    const zone = tag.zoneId ? this.model.zoneName(tag.zoneId) : t("zone.none");
+    const sure = tag.confidence === null ? "" : `, ${t("confidence.short", { share: percent(tag.confidence) })}`;
+    return [this.model.nameOf(tag), `${zone}${sure}`, `${t(`state.${this.model.stateOf(tag)}`)} · ${ago(tag.heardAt)}`];
+  }
+
+  #counts(here) {
+    const counts = new Map();
+    for (const tag of here) {
+      const id = this.#shapeFor(tag)?.id;
+      const entry = counts.get(id) ?? { all: 0, fit: 0 };
+      entry.all += 1;
+      if (this.fits(tag)) entry.fit += 1;
+      counts.set(id, entry);
+    }
+    for (const [id, { count }] of this.labels) {
+      const { all, fit } = counts.get(id) ?? { all: 0, fit: 0 };
+      const words = fit === all ? String(all) : t("plan.some", { some: fit, all });
+      if (count.textContent !== words) count.textContent = words;
+    }
+  }
+
+  /** Draw the circle of accuracy of the focused or chosen tag. */
+  #accuracy() {
+    const active = this.dots.get(document.activeElement?.dataset?.tag) ?? this.dots.get(this.selected);
+    const layer = this.layers.accuracy;
+    if (!active || !active.tag.accuracy || !hasPoint(active.tag)) return layer.replaceChildren();
+    const circle = layer.firstChild ?? layer.appendChild(s("circle", { class: "accuracy" }));
+    circle.setAttribute("r", active.tag.accuracy);
+    circle.style.transform = `translate(${active.spot[0]}px, ${-active.spot[1]}px)`;
+  }
+
+  /** One tag is the plan's single tab stop; the arrow keys go on from there. */
+  #rove() {
+    if (!this.dots.has(this.current)) this.current = this.selected ?? this.dots.keys().next().value;
+    for (const [id, dot] of this.dots) dot.group.setAttribute("tabindex", id === this.current ? 0 : -1);
+  }
+
+  #hinted(element, words) {
+    const show = () => this.onHint(element, words);
+    element.addEventListener("pointerenter", show);
+    element.addEventListener("focus", show);
+    element.addEventListener("pointerleave", () => this.onHint(null));
+    element.addEventListener("blur", () => this.onHint(null));
+  }
+
+  #listen(host) {
+    this.svg.addEventListener("click", (event) => {
+      const id = event.target.closest(".tag")?.dataset.tag;
+      if (id && !this.dragged) this.onTag(id);
+    });
+    this.svg.addEventListener("keydown", (event) => this.#key(event));
+    host.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey && !event.metaKey) return;
+      event.preventDefault();
+      this.zoom(Math.exp(-event.deltaY / 150), this.#point(event));
+    }, { passive: false });
+    this.pointers = new Map();
+    this.svg.addEventListener("pointerdown", (event) => {
+      this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
+      this.dragged = false;
+    });
+    this.svg.addEventListener("pointermove", (event) => this.#drag(event));
+    for (const name of ["pointerup", "pointercancel", "pointerleave"]) {
+      this.svg.addEventListener(name, (event) => this.pointers.delete(event.pointerId));
+    }
+  }
+
+  #point(event) {
+    const box = this.svg.getBoundingClientRect();
+    return [this.view.x + (event.clientX - box.left) * this.k, this.view.y + (event.clientY - box.top) * this.k];
+  }
+
+  #drag(event) {
+    const before = this.pointers.get(event.pointerId);
+    if (!before) return;
+    const [dx, dy] = [event.clientX - before[0], event.clientY - before[1]];
+    if (!this.dragged && Math.hypot(dx, dy) < 4) return;
+    this.dragged = true;
+    const others = [...this.pointers].filter(([id]) => id !== event.pointerId);
+    this.pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (others.length) {
+      const [, other] = others[0];
+      const was = Math.hypot(before[0] - other[0], before[1] - other[1]);
+      const is = Math.hypot(event.clientX - other[0], event.clientY - other[1]);
+      this.zoom(is / Math.max(was, 1), this.#point(event));
+    } else if (this.svg.classList.contains("zoomed")) {
+      this.#show({ ...this.view, x: this.view.x - dx * this.k, y: this.view.y - dy * this.k });
+    }
+  }
+
+  #key(event) {
+    const turns = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    const id = event.target.closest(".tag")?.dataset.tag;
+    if (turns[event.key] && id) this.focus(this.#next(this.dots.get(id), turns[event.key]));
+    else if ((event.key === "Enter" || event.key === " ") && id) this.onTag(id);
+    else if (event.key === "+") this.zoom(1.5);
+    else if (event.key === "-") this.zoom(1 / 1.5);
+    else if (event.key === "0") this.fit();
+    else return;
+    event.preventDefault();
+  }
+
+  /** Return the nearest tag in a direction; sideways distance counts double. */
+  #next(from, [dx, dy]) {
+    let best = from.tag.id;
+    let least = Infinity;
+    for (const [id, dot] of this.dots) {
+      const [x, y] = [dot.spot[0] - from.spot[0], dot.spot[1] - from.spot[1]];
+      const along = x * dx + y * dy;
+      const aside = Math.abs(x * dy) + Math.abs(y * dx);
+      if (dot !== from && along > 0.01 && along + 2 * aside < least) [best, least] = [id, along + 2 * aside];
+    }
+    return best;
+  }
+}
+
+const NOWHERE = "\u0000nowhere";
+
+const path = (outline) => outline.map(([x, y]) => `${x},${-y}`).join(" ");
+
+export const hasPoint = (tag) => tag.x !== null && tag.y !== null;
+
+function middle(outline) {
+  const box = bounds(outline);
+  return [(box.left + box.right) / 2, (box.bottom + box.top) / 2];
+}
+
+/** Return the zones' shapes. Those that nobody has drawn yet stand in a row below the plan. */
+function shapesOf(model) {
+  const drawn = [...model.zones.values()].filter((zone) => zone.outline);
+  const points = [...drawn.flatMap((zone) => zone.outline), ...(model.site?.outline ?? [])];
+  const box = points.length ? bounds(points) : { left: 0, bottom: 0, right: 24, top: 0 };
+  const shapes = new Map(drawn.sort((a, b) => area(b.outline) - area(a.outline))
+    .map((zone) => [zone.id, { ...zone, drawn: true }]));
+  const undrawn = [...model.zones.values()].filter((zone) => !zone.outline);
+  const strays = [...model.tagsHere()].some((tag) => !hasPoint(tag) && !model.zones.has(tag.zoneId));
+  if (strays || !model.zones.size) undrawn.push({ id: NOWHERE, name: t("zone.none"), kind: "other" });
+  const columns = Math.min(undrawn.length, 4);
+  const gap = Math.max((box.right - box.left) * 0.02, 0.3);
+  const width = (box.right - box.left - gap * (columns - 1)) / Math.max(columns, 1);
+  undrawn.forEach((zone, i) => {
+    const left = box.left + (i % columns) * (width + gap);
+    const top = box.bottom - gap * 2 - Math.floor(i / columns) * (width * 0.5 + gap);
+    const right = left + width;
+    const bottom = top - width * 0.5;
+    shapes.set(zone.id, { ...zone, drawn: false, outline: [[left, bottom], [right, bottom], [right, top], [left, top]] });
+  });
+  return shapes;
+}
+
+/** Return the part of the plane that holds everything, with a margin. */
+function frameOf(model, shapes) {
+  const points = [...shapes.values()].flatMap((shape) => shape.outline).concat(model.site?.outline ?? []);
+  for (const g of model.gateways.values()) if (g.x !== null && g.y !== null) points.push([g.x, g.y]);
+  const box = bounds(points);
+  const margin = Math.max(box.right - box.left, box.top - box.bottom) * MARGIN;
+  return {
+    x: box.left - margin, y: -box.top - margin,
+    width: box.right - box.left + 2 * margin, height: box.top - box.bottom + 2 * margin,
+  };
+}

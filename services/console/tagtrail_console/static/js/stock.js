@@ -1,0 +1,57 @@
+// Stock by zone. A quantity is "verified" when somebody counted it where it is, else "inferred" from
+// what was packed on the asset that carries the tag.
+import { byId, h } from "./dom.js";
+import { fold } from "./model.js";
+import { number, t } from "./texts.js";
+
+export function drawStock(model, query) {
+  if (!model.known.stock) return;
+  const zones = grouped(model, query);
+  const table = byId("stock");
+  table.hidden = zones.length === 0;
+  byId("stock-empty").hidden = zones.length > 0;
+  byId("stock-empty").textContent = model.stock.length ? t("search.nothing") : t("stock.empty");
+  table.querySelectorAll("tbody").forEach((body) => body.remove());
+  for (const zone of zones) {
+    table.append(h("tbody", {},
+      h("tr", { class: "zone" }, h("th", { colspan: 3, scope: "rowgroup" }, zone.name)),
+      zone.lines.map((line) => row(model, line))));
+  }
+}
+
+function row(model, line) {
+  const sku = model.skus.get(line.sku);
+  const unit = sku?.unit && sku.unit !== "EA" ? ` ${sku.unit}` : "";
+  return h("tr", {},
+    h("th", { scope: "row" }, h("span", { class: "code" }, line.sku), sku?.name ? h("span", { class: "quiet" }, sku.name) : null),
+    h("td", { class: "number" }, number(line.quantity) + unit),
+    h("td", {}, basis(line)));
+}
+
+function basis({ quantity, verified }) {
+  const kind = verified >= quantity ? "verified" : verified > 0 ? "partly" : "inferred";
+  const words = t(`basis.${kind}`, { verified: number(verified), quantity: number(quantity) });
+  return h("span", { class: `basis ${kind}`, title: t(`basis.${kind}.hint`) }, words);
+}
+
+/** Return the zones that hold something that fits, in the plan's order, with summed lines. */
+function grouped(model, query) {
+  const wanted = fold(query);
+  const byZone = new Map();
+  for (const line of model.stock) {
+    const name = line.zoneId ? model.zoneName(line.zoneId) : t("zone.none");
+    const words = fold(`${line.sku} ${model.skus.get(line.sku)?.name ?? ""} ${name}`);
+    const carriers = line.assets.map((id) => model.assets.get(id)?.name ?? id);
+    if (wanted && !words.includes(wanted) && !fold(carriers.join(" ")).includes(wanted)) continue;
+    const zone = byZone.get(line.zoneId) ?? { name, lines: new Map() };
+    const sum = zone.lines.get(line.sku) ?? { sku: line.sku, quantity: 0, verified: 0 };
+    sum.quantity += line.quantity;
+    sum.verified += line.verified;
+    zone.lines.set(line.sku, sum);
+    byZone.set(line.zoneId, zone);
+  }
+  const compare = (a, b) => a.localeCompare(b, undefined, { numeric: true });
+  return [...byZone.values()]
+    .sort((a, b) => compare(a.name, b.name))
+    .map((zone) => ({ name: zone.name, lines: [...zone.lines.values()].sort((a, b) => compare(a.sku, b.sku)) }));
+}
