@@ -86,11 +86,7 @@ class Child:
         await asyncio.to_thread(self.server.before_start)
         try:
             self._spawn()
-            async with asyncio.timeout(_READY_WITHIN_S):
-                await self._until_ready()
-        except TimeoutError:
-            await self.stop()
-            raise self._failed(f"was not ready within {_READY_WITHIN_S:.0f} s") from None
+            await self._until_ready()
         except BaseException:
             await self.stop()
             raise
@@ -116,10 +112,15 @@ class Child:
         self._home.run_path(name).write_bytes(msgspec.json.encode(running))
 
     async def _until_ready(self) -> None:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        reason = ""
         while self.pid is not None:
-            with contextlib.suppress(OSError):
-                await self.server.probe()
-                return
+            try:
+                return await self.server.probe()
+            except OSError as error:
+                reason = str(error)
+            if time.monotonic() > deadline:
+                raise self._failed(f"was not ready within {_READY_WITHIN_S:.0f} s ({reason})")
             await asyncio.sleep(_READY_POLL_S)
         raise self._failed("ended while starting")
 

@@ -40,7 +40,9 @@ mqtt {{
   host: 127.0.0.1
   port: {mqtt_port}
   ack_wait: "5s"
-  max_ack_pending: 65535
+  # Per subscription; those of one session may add up to 65535, and a filter that ends in /# is
+  # two. Beyond that the server refuses the subscription: this leaves 65.
+  max_ack_pending: 1000
 }}
 
 authorization {{

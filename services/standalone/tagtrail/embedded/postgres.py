@@ -198,7 +198,7 @@ async def _make_role_and_database(home: Home, port: int) -> None:
 
 async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
     try:
-        return await asyncpg.connect(url, timeout=_ANSWER_WITHIN_S)
+        return await asyncpg.connect(url, timeout=_ANSWER_WITHIN_S, ssl=False)
     except (
         asyncpg.CannotConnectNowError,
         asyncpg.ConnectionDoesNotExistError,
