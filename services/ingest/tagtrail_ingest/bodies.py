@@ -138,4 +138,7 @@ def _subject_of(data: Any) -> str:
         value = getattr(data, name, None)
         if isinstance(value, str):
             return value
+    assets = getattr(data, "asset_ids", ())
+    if assets:
+        return str(assets[0])
     raise RejectedError("name the subject of this event")

@@ -120,7 +120,7 @@ def _upgrade(connection: Connection, migration: Migration) -> None:
     config.attributes["schema"] = schema
     command.upgrade(config, "head")
     if schema != LOG_SCHEMA:
-        connection.exec_driver_sql(_service_role_sql(schema))
+        _run_on(connection, _service_role_sql(schema))
 
 
 def _folder(package: str) -> Path:
@@ -142,7 +142,10 @@ def run_script(package: str, path: str) -> None:
 
 def run_sql(script: str) -> None:
     """Run several SQL statements inside the current revision's transaction."""
-    bind = op.get_bind()
+    _run_on(op.get_bind(), script)
+
+
+def _run_on(bind: Connection, script: str) -> None:
     bind.execute(text("SELECT 1"))  # the driver opens its transaction with the first statement
     driver: Any = bind.connection.dbapi_connection
     driver.run_async(lambda connection: connection.execute(script))

@@ -43,7 +43,14 @@ _FAILURES: Final = (
 )
 """Lost connections, a busy log, a full disk, or a standby that was not promoted yet."""
 
-_APPEND: Final = "SELECT * FROM log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_APPEND: Final = """
+SELECT * FROM log.append($1, $2, $3, $4, string_to_array($5, $11), string_to_array($6, $11),
+                         $7, $8, $9, $10)
+"""
+"""Texts travel joined: the driver's encoding of an array costs 0.35 µs per element."""
+
+_SEPARATORS: Final = ("\x1f", "\x1e", "\x1d", *map(chr, range(0xE000, 0xF8FF)))
+"""Characters to join texts with; the first that occurs in none of them is taken."""
 
 _BATCHES: Final = """
 SELECT first_position, last_position, recorded_at, families, root, prev, chain
@@ -192,12 +199,13 @@ class PostgresLog:
                     writer,
                     families_of(new),
                     [fact.id for fact in new],
-                    [fact.subject for fact in new],
-                    [fact.type for fact in new],
+                    separator.join(subjects),
+                    separator.join(types),
                     [fact.body for fact in new],
                     b"".join(leaves),
                     root,
                     receipts,
+                    separator,
                 )
                 assert row is not None  # noqa: S101 - the function returns exactly one row
                 if row["known_ids"] is None:
