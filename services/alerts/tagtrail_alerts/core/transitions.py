@@ -71,7 +71,13 @@ def end(memory: Memory, expectation: Expectation, state: State, cause: str) -> E
 
 
 def end_or_resolve(
-    memory: Memory, expectation: Expectation, *, state: State, cause: str, at: datetime, event_id: str
+    memory: Memory,
+    expectation: Expectation,
+    *,
+    state: State,
+    cause: str,
+    at: datetime,
+    event_id: str,
 ) -> list[Transition]:
     """End an expectation: quietly if it waits, by resolving its alert if it has fired.
 
