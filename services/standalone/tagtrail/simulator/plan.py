@@ -10,7 +10,7 @@ from tagtrail.simulator.layout import Point, Site
 from tagtrail.simulator.tracks import Track
 from tagtrail_kernel.events.registry import Event
 
-State = Literal["away", "inbound", "stored", "busy", "staged", "stolen"]
+State = Literal["away", "inbound", "stored", "parked", "busy", "staged", "stolen"]
 Pod = Literal["on_time", "late", "none"]
 MoveKind = Literal["arrival", "put_away", "relocation", "pick", "load", "departure", "theft"]
 

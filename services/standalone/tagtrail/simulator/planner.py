@@ -116,18 +116,22 @@ class Planner:
     # ---- the start
 
     def _place_all(self) -> None:
-        away = round(self._how.away_share * len(self.plan.assets))
-        inbound = round(self._how.inbound_share * len(self.plan.assets))
-        for n in self._rng.permutation(len(self.plan.assets)):
-            asset = self.plan.assets[int(n)]
-            if away > 0:
-                away -= 1
-                asset.state, asset.still, asset.away_since_s = "away", False, -np.inf
-                asset.track = Track([0], [AWAY])
-                continue
-            kind = "inbound" if inbound > 0 else "storage"
-            inbound -= 1
-            asset.state = "inbound" if kind == "inbound" else "stored"
+        """Deal the assets out: some away, some to be put away, some parked, the rest stored."""
+        how, total = self._how, len(self.plan.assets)
+        away, inbound, parked = (
+            round(share * total) for share in (how.away_share, how.inbound_share, how.parked_share)
+        )
+        order = [self.plan.assets[int(n)] for n in self._rng.permutation(total)]
+        for asset in order[:away]:
+            asset.state, asset.still, asset.away_since_s = "away", False, -np.inf
+            asset.track = Track([0], [AWAY])
+        docks = ("inbound", "staging", "outbound")
+        for n, asset in enumerate(order[away:]):
+            kind, asset.state = "storage", "stored"
+            if n < inbound:
+                kind, asset.state = "inbound", "inbound"
+            elif n < inbound + parked:
+                kind, asset.state = docks[n % len(docks)], "parked"
             asset.slot, point = self._room(kind)
             asset.track = Track([0], [point])
             self._pack(0, asset)

@@ -77,6 +77,7 @@ class Behaviour:
         wave_s: Length of a wave, seconds.
         away_share: Share of the assets that start off-site and arrive later.
         inbound_share: Share that starts on the inbound dock, to be put away.
+        parked_share: Share that stands on the docks and in packing all the time.
         arrivals: Assets that arrive per wave.
         relocations: Moves inside storage per wave.
         partial_picks: Crates from which some units are taken per wave.
@@ -95,6 +96,7 @@ class Behaviour:
     wave_s: float = 1800.0
     away_share: float = 0.08
     inbound_share: float = 0.10
+    parked_share: float = 0.15
     arrivals: int = 8
     relocations: int = 8
     partial_picks: int = 4
