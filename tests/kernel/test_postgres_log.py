@@ -13,6 +13,7 @@ import pytest
 from tagtrail.embedded import Embedded
 from tagtrail_kernel.adapters.log_pages import Committed
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
+from tagtrail_kernel.envelope import Sealed
 from tagtrail_kernel.errors import LogDamagedError, UnavailableError
 from tagtrail_kernel.events.registry import BUSINESS_FAMILIES
 from tagtrail_kernel.migrations import upgrade
@@ -391,3 +392,16 @@ async def test_a_server_out_of_reach_is_unavailable() -> None:
     await pool.close()
     with pytest.raises(UnavailableError, match="not open"):
         await PostgresLog(pool).head(1)
+
+
+async def test_subjects_may_contain_any_character(event_log: PostgresLog) -> None:
+    """Texts travel joined by a character that none of them contains."""
+    odd = ["\x1f", "\x01\x02\x1f,{}\"'", "\ue000ä\U0001f4e6", "NULL"]
+    facts = [
+        Sealed(fact.id, subject, fact.type, fact.family, fact.body, fact.leaf)
+        for fact, subject in zip(sightings(1, 4), odd, strict=True)
+    ]
+    await event_log.append(1, facts, writer="w")
+    (page,) = await pages(event_log)
+
+    assert [event.subject for event in page.events] == odd

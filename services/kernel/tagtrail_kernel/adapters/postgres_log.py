@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -48,9 +49,6 @@ SELECT * FROM log.append($1, $2, $3, $4, string_to_array($5, $11), string_to_arr
                          $7, $8, $9, $10)
 """
 """Texts travel joined: the driver's encoding of an array costs 0.35 µs per element."""
-
-_SEPARATORS: Final = ("\x1f", "\x1e", "\x1d", *map(chr, range(0xE000, 0xF8FF)))
-"""Characters to join texts with; the first that occurs in none of them is taken."""
 
 _BATCHES: Final = """
 SELECT first_position, last_position, recorded_at, families, root, prev, chain
@@ -189,36 +187,21 @@ class PostgresLog:
         """Append facts as one batch; see `EventLog.append`."""
         new = distinct(facts)
         known: dict[int, int] = {}
+        call = _call(log_id, new, writer, receipts)
         async with self._writer.connection() as connection:
             while True:
-                leaves = [fact.leaf for fact in new]
-                root = merkle_root(leaves) if leaves else b""
-                row = await connection.fetchrow(
-                    _APPEND,
-                    log_id,
-                    writer,
-                    families_of(new),
-                    [fact.id for fact in new],
-                    separator.join(subjects),
-                    separator.join(types),
-                    [fact.body for fact in new],
-                    b"".join(leaves),
-                    root,
-                    receipts,
-                    separator,
-                )
+                row = await connection.fetchrow(_APPEND, *call)
                 assert row is not None  # noqa: S101 - the function returns exactly one row
                 if row["known_ids"] is None:
                     break
-                for event_id, position in zip(
-                    row["known_ids"], row["known_positions"], strict=True
-                ):
-                    known.setdefault(event_id.int, position)
+                for id_, position in zip(row["known_ids"], row["known_positions"], strict=True):
+                    known.setdefault(id_.int, position)
                 new = [fact for fact in new if fact.id.int not in known]
+                call = _call(log_id, new, writer, receipts)
         first, last, at = row["first_position"], row["last_position"], row["recorded_at"]
         if new and self._on_batch is not None:
             self._on_batch(
-                committed(log_id, new, first=first, recorded_at=at, root=root, prev=row["prev"])
+                committed(log_id, new, first=first, recorded_at=at, root=call[8], prev=row["prev"])
             )
         return appended(facts, known, first=first, last=last, recorded_at=at)
 
@@ -311,6 +294,37 @@ class PostgresLog:
                 position,
             )
         return end or 0
+
+
+def _call(
+    log_id: int, facts: Sequence[Sealed], writer: str, receipts: Sequence[bytes]
+) -> tuple[Any, ...]:
+    """Return the arguments of `_APPEND`; hashing happens here, outside the log's lock."""
+    leaves = [fact.leaf for fact in facts]
+    subjects, types = [fact.subject for fact in facts], [fact.type for fact in facts]
+    separator = _separator("".join(subjects) + "".join(types))
+    return (
+        log_id,
+        writer,
+        families_of(facts),
+        [fact.id for fact in facts],
+        separator.join(subjects),
+        separator.join(types),
+        [fact.body for fact in facts],
+        b"".join(leaves),
+        merkle_root(leaves) if leaves else b"",
+        receipts,
+        separator,
+    )
+
+
+def _separator(text: str) -> str:
+    """Return a character that does not occur in a text."""
+    if "\x1f" not in text:
+        return "\x1f"
+    used = set(text)
+    not_surrogates = itertools.chain(range(1, 0xD800), range(0xE000, 0x110000))
+    return next(char for char in map(chr, not_surrogates) if char not in used)
 
 
 def _open_rows(
