@@ -1,0 +1,1 @@
+"""Where tags are: zones from signal strength, positions from ranges, presence from cadence."""
