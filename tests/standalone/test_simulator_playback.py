@@ -160,7 +160,7 @@ def test_sightings_reach_the_api_with_the_name_of_their_gateway() -> None:
 
     paths = {path for path, _, _ in api.taken}
     native = [json.loads(body) for path, body, _ in api.taken if path == "/v1/sightings"]
-    assert {"/v1/sightings", "/v1/gateways/minew", "/v1/gateways/ruuvi"} <= paths
+    assert {"/v1/sightings", "/v1/messages/minew", "/v1/messages/ruuvi"} <= paths
     assert {b["gateway_id"] for b in native} <= {g.wire_id for g in world.sites[0].gateways}
     assert all(b["sightings"] for b in native)
 

@@ -230,6 +230,16 @@ def test_a_still_tag_never_moves(hour: World) -> None:
         assert len(hour.truth.stays(tag_id)) == 1
 
 
+def test_eight_hours_neither_empty_the_hall_nor_stop_the_trucks() -> None:
+    world = World(replace(small(), duration_s=8 * 3600.0))
+    for hour in range(9):
+        here = [t for t in world.truth.tag_ids if world.truth.zone_at(t, hour * 3600.0)]
+        assert len(here) >= 15
+    departed = [s.departed_s // 3600 for s in world.truth.shipments]
+    assert min(departed.count(hour) for hour in range(8)) >= 12
+    assert len(world.truth.thefts) == 3
+
+
 def test_a_quiet_world_is_still_and_flawless() -> None:
     world = run(replace(quiet(f1()), duration_s=60.0))
     counts = world.truth.counts()["native"]

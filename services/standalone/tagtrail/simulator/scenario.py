@@ -78,7 +78,7 @@ class Behaviour:
         away_share: Share of the assets that start off-site and arrive later.
         inbound_share: Share that starts on the inbound dock, to be put away.
         parked_share: Share that stands on the docks and in packing all the time.
-        arrivals: Assets that arrive per wave.
+        arrivals: Assets that arrive per wave, if so many are away; as many as leave keeps a balance.
         relocations: Moves inside storage per wave.
         partial_picks: Crates from which some units are taken per wave.
         shipments: Trucks out per wave.
@@ -97,7 +97,7 @@ class Behaviour:
     away_share: float = 0.08
     inbound_share: float = 0.10
     parked_share: float = 0.15
-    arrivals: int = 8
+    arrivals: int = 9
     relocations: int = 8
     partial_picks: int = 4
     shipments: int = 3
@@ -218,7 +218,7 @@ def small() -> Scenario:
     return Scenario(
         name="small", sites=(site,), tags_per_site=30, duration_s=1800.0,
         behaviour=Behaviour(
-            wave_s=300.0, away_share=0.2, inbound_share=0.2, arrivals=3, relocations=3,
+            wave_s=300.0, away_share=0.2, inbound_share=0.2, arrivals=4, relocations=3,
             partial_picks=1, shipments=2, pallets_per_shipment=2, late_pods=0, pod_s=(5.0, 20.0),
             incident_every=3,
         ),
@@ -236,7 +236,7 @@ def big() -> Scenario:
     )
     return Scenario(
         name="big", sites=sites, tags_per_site=1000, cadence=Cadence(storage_s=30.0),
-        behaviour=Behaviour(arrivals=30, relocations=40, partial_picks=20, shipments=8,
+        behaviour=Behaviour(arrivals=32, relocations=40, partial_picks=20, shipments=8,
                             pallets_per_shipment=4, without_pod=2, late_pods=2, wrong_loads=2,
                             thefts=2),
         faults=Faults(dead_batteries=10, dead_gateways=2, link_outages=2, skewed_gateways=2),

@@ -17,7 +17,7 @@ class Request(NamedTuple):
     """One POST.
 
     Attributes:
-        path: Path below the API's address.
+        path: Path below the API's address, with its query.
         body: JSON bytes.
     """
 
@@ -64,9 +64,11 @@ def request_of(t: Transmission) -> Request | None:
             "/v1/sightings", b'{"gateway_id":"' + t.gateway_id.encode() + b'",' + t.payload[1:]
         )
     if t.format == "minew":
-        return Request("/v1/gateways/minew", t.payload)
+        return Request(f"/v1/messages/minew?site_id={t.site_id}", t.payload)
     if t.format == "ruuvi":
-        return None if t.kind == "status" else Request("/v1/gateways/ruuvi", _ruuvi_post(t))
+        if t.kind == "status":
+            return None
+        return Request(f"/v1/messages/ruuvi?site_id={t.site_id}", _ruuvi_post(t))
     raise RejectedError(
         f"{t.format} gateways speak MQTT only; give --mqtt-url, or choose native, minew or ruuvi"
     )
