@@ -107,6 +107,11 @@ class NatsFanout:
                 await self._task
         await self._link.close()
 
+    @property
+    def connected(self) -> bool:
+        """Whether batches are published; without, they are dropped."""
+        return self._link.client is not None
+
     def offer(self, batch: Committed) -> None:
         """Take a batch after its commit; drops it when there is no connection or no room."""
         size = sum(len(event.body) for event in batch.events)
