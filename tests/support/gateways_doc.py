@@ -10,14 +10,17 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from tests.support.gateway_samples import CAPTURE, Sample, of_file, sample_files
 
 from tagtrail_ingest.adapters import DEFAULT_RULES, ROUTES, UnreadableError
+from tagtrail_ingest.adapters.native import native_schema
 
 REPOSITORY = Path(__file__).parents[2]
 DOC = REPOSITORY / "docs" / "gateways.md"
+WIRE_FORMAT = REPOSITORY / "docs" / "wire-format.md"
 _BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n)(?:.*?\n)??(<!-- end -->)", re.DOTALL)
 
 
@@ -33,7 +36,38 @@ def generate(folder: Path) -> str:
         "files": _files(folder),
         "messages": _messages(folder),
     }
-    return _BLOCK.sub(lambda m: f"{m[1]}{parts[m[2]]}\n{m[3]}", DOC.read_text())
+    return _filled(DOC.read_text(), parts)
+
+
+def generate_wire_format() -> str:
+    """Return the whole page of the native format."""
+    return _filled(WIRE_FORMAT.read_text(), {"members": _members()})
+
+
+def _filled(text: str, parts: dict[str, str]) -> str:
+    return _BLOCK.sub(lambda m: f"{m[1]}{parts[m[2]]}\n{m[3]}", text)
+
+
+def _members() -> str:
+    properties = native_schema()["properties"]["sightings"]["items"]["properties"]
+    rows = ["| member | kind | meaning |", "|---|---|---|"]
+    for name, member in properties.items():
+        kinds = [k for k in member.get("anyOf", [member]) if k.get("type") != "null"]
+        meaning = member["description"].replace("|", "\\|")
+        rows.append(f"| `{name}` | {_kind(kinds[0])} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above = schema.get("exclusiveMinimum")
+    limits = f" {low} to {high}" if low is not None and high is not None else ""
+    limits = limits or (f" ≥ {low}" if low is not None else "")
+    limits = limits or (f" > {above}, ≤ {high}" if above is not None else "")
+    kind = schema.get("format", schema.get("type", "any"))
+    return f"{kind}{limits}"
 
 
 def _topics() -> str:
@@ -108,6 +142,7 @@ def _listed(counts: Counter[str]) -> str:
 def main() -> None:
     """Write the document."""
     shared = Path(os.environ.get("TAGTRAIL_SHARED") or REPOSITORY.parent / "shared")
+    WIRE_FORMAT.write_text(generate_wire_format())
     DOC.write_text(generate(shared / "data" / "gateway-samples"))
 
 

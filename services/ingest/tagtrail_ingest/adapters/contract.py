@@ -44,7 +44,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
         payload: Raw bytes. For a GET (Traccar's old form) the query string.
         received_at: When ingest took it, aware UTC.
         topic: MQTT topic; None for HTTP.
-        route: Format name of `POST /v1/gateways/{format}`; None for MQTT.
+        route: Format name of `POST /v1/messages/{format}`; None for MQTT.
         retained: MQTT retain flag as delivered: the broker replayed it from its store.
         content_type: HTTP media type. A hint only: some firmware sends a wrong one.
         site_id: Site of the sender's key or of the topic rule.

@@ -86,6 +86,8 @@ def read(message: Message) -> Decoded:
         UnreadableError: it is no JSON object with a list of sightings.
     """
     topic = _split(message)
+    if message.topic is not None:
+        message = msgspec.structs.replace(message, site_id=topic.site_id)
     if topic.leaf == "status":
         return _status(message, topic)
     try:
@@ -121,7 +123,7 @@ def _sender(message: Message, topic: _Topic, named: str | None, sent_at: datetim
         raise UnreadableError("gateway_id contradicts the topic; leave it out on MQTT")
     return Sender(
         gateway_id=topic.gateway_id or gateway_id or message.gateway_id,
-        site_id=topic.site_id or message.site_id,
+        site_id=message.site_id,
         sent_at=values.moment(sent_at),
         received_at=message.received_at,
         fixed=topic.gateway_id is not None,

@@ -15,7 +15,6 @@ from tagtrail_ingest.adapters.members import ItemRefusedError
 from tagtrail_ingest.adapters.outcome import MAX_EXTRA_BYTES
 from tagtrail_ingest.adapters.times import Chosen, Times, choose, plausible
 from tagtrail_kernel.events.sightings import (
-    Aware,
     Radio,
     TagPositionReported,
     TagRanged,
@@ -103,8 +102,7 @@ class Item:
     def __init__(self, members: dict[str, Any], sender: Sender) -> None:
         gateway_id = self._gateway(members, sender)
         check_sender(sender if gateway_id is None else _named(sender, gateway_id))
-        self.id = _convert(members.pop("id", None), UUID | None, "bad_id")
-        check_id(self.id)
+        self.id = _uuid(members.pop("id", None))
         times = _times(members, sender)
         self.chosen: Chosen = choose(times, sender.received_at)
         kind = kind_of(members)
@@ -121,7 +119,7 @@ class Item:
             **times._asdict(),
         )
         _check_integers(fields)
-        self.draft: Radio = _convert(fields, kind, "out_of_range")
+        self.draft = _convert(fields, kind)
 
     @staticmethod
     def _gateway(members: dict[str, Any], sender: Sender) -> str | None:
@@ -170,9 +168,8 @@ def _times(members: dict[str, Any], sender: Sender) -> Times:
     clocks: dict[str, datetime | None] = {}
     for name in ("tag_time_at", "at", "gateway_received_at", "gateway_sent_at"):
         written = members.pop(name, None)
-        read = _convert(written, Aware | None, "bad_value")
-        clocks[name] = values.moment(read)
-        if read is not None and not plausible(clocks[name], sender.received_at):
+        clocks[name] = _clock(name, written)
+        if written is not None and not plausible(clocks[name], sender.received_at):
             raise implausible(name)
     return Times(
         clocks["tag_time_at"],
@@ -207,8 +204,34 @@ def _check_integers(fields: dict[str, Any]) -> None:
             raise ItemRefusedError("out_of_range", f"{name} has more than 63 bits")
 
 
-def _convert(value: object, kind: Any, reason: str) -> Any:
+def _clock(name: str, written: object) -> datetime | None:
+    """Read an RFC 3339 time, which names its offset; None beyond what a datetime can hold."""
+    if written is None:
+        return None
     try:
-        return msgspec.convert(value, kind)
+        read = datetime.fromisoformat(written) if isinstance(written, str) else None
+    except ValueError:
+        read = None
+    if read is None or read.tzinfo is None:
+        raise ItemRefusedError("bad_value", f"{name} must be an RFC 3339 time with an offset")
+    return values.moment(read)
+
+
+def _uuid(written: object) -> UUID | None:
+    if written is None:
+        return None
+    try:
+        event_id = UUID(written) if isinstance(written, str) else None
+    except ValueError:
+        event_id = None
+    if event_id is None:
+        raise ItemRefusedError("bad_id", "id must be a UUID of version 7 or 8")
+    check_id(event_id)
+    return event_id
+
+
+def _convert(fields: dict[str, Any], kind: type[Radio]) -> Radio:
+    try:
+        return msgspec.convert(fields, kind)
     except msgspec.ValidationError as error:
-        raise ItemRefusedError(reason, str(error)) from error
+        raise ItemRefusedError("out_of_range", str(error)) from error

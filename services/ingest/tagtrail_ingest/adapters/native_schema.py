@@ -21,7 +21,7 @@ _ENTRY: Final = re.compile(r"^    (\w+): ((?:.|\n(?:     ))+)", re.MULTILINE)
 _REF: Final = "#/refs/{name}"
 
 _OWN: Final[tuple[tuple[str, Any, str], ...]] = (
-    ("tag", str, 'Identity as heard, "<kind>:<value>", for example "mac:58b1294494d3".'),
+    ("tag", str, "Identity as heard, `kind:value`, for example `mac:58b1294494d3`."),
     ("tag_id", str, "Our tag id; either this or `tag`."),
     ("id", UUID, "Event id, UUIDv7 or UUIDv8; makes a resend harmless."),
     ("at", Aware, "When the gateway heard it, RFC 3339 with offset."),

@@ -63,4 +63,4 @@ ROUTES: Final[Mapping[str, str]] = {
     "omlox-location": omlox.FORMAT,
     "omlox-proximity": omlox.FORMAT,
 }
-"""Format of the route `POST /v1/gateways/{format}` -> adapter name."""
+"""Format of the route `POST /v1/messages/{format}` -> adapter name."""

@@ -134,6 +134,6 @@ def adapter_for_topic(topic: str) -> Adapter | None:
 
 
 def adapter_for_route(route: str) -> Adapter | None:
-    """Return the adapter of `POST /v1/gateways/{format}`, or None if there is no such format."""
+    """Return the adapter of `POST /v1/messages/{format}`, or None if there is no such format."""
     name = ROUTES.get(route)
     return ADAPTERS[name] if name else None
