@@ -1,0 +1,77 @@
+"""How facts about contents become operations on lines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from uuid import UUID
+
+from tagtrail_inventory.core.contents import Key, Op, OpKind, Order
+from tagtrail_kernel.envelope import Recorded
+from tagtrail_kernel.events.registry import Event
+from tagtrail_kernel.events.stock import (
+    ContentsMoved,
+    CountedLine,
+    CountRecorded,
+    CratePacked,
+    CrateUnpacked,
+    Line,
+)
+
+StockFact = CratePacked | CrateUnpacked | ContentsMoved | CountRecorded
+STOCK_FACTS = (CratePacked, CrateUnpacked, ContentsMoved, CountRecorded)
+
+
+def assets_of(fact: StockFact) -> tuple[str, ...]:
+    """Return the assets whose lines a fact changes."""
+    if isinstance(fact, ContentsMoved):
+        return (fact.asset_id, fact.to_asset_id)
+    return (fact.asset_id,)
+
+
+def merged(asset_id: str, lines: Iterable[Line | CountedLine]) -> dict[Key, int]:
+    """Return the quantity per line of the books; lines of the same SKU and lot are added up."""
+    totals: dict[Key, int] = defaultdict(int)
+    for line in lines:
+        totals[Key(asset_id, line.sku, line.lot or "")] += line.quantity
+    return dict(totals)
+
+
+def operations(event: Recorded, known: Iterable[Key] = ()) -> list[tuple[Key, Op]]:
+    """Return what a fact does to which lines.
+
+    Args:
+        event: The fact; other facts than those about contents do nothing.
+        known: Lines of the asset that the books know: a count sets those it does not name to 0.
+    """
+    fact: Event = event.data
+    match fact:
+        case CratePacked(asset_id=asset, lines=lines):
+            return [_op(event, key, "added", n) for key, n in merged(asset, lines).items()]
+        case CrateUnpacked(asset_id=asset, lines=lines):
+            return [_op(event, key, "taken", n) for key, n in merged(asset, lines).items()]
+        case ContentsMoved() if fact.asset_id == fact.to_asset_id:
+            return []
+        case ContentsMoved(asset_id=here, to_asset_id=there, lines=lines):
+            taken = [_op(event, k, "taken", n, there) for k, n in merged(here, lines).items()]
+            return taken + [
+                _op(event, k, "added", n, here) for k, n in merged(there, lines).items()
+            ]
+        case CountRecorded(asset_id=asset, lines=counted):
+            found = dict.fromkeys(sorted(k for k in known if k.asset_id == asset), 0)
+            found |= merged(asset, counted)
+            return [_op(event, key, "counted", n) for key, n in found.items()]
+        case _:
+            return []
+
+
+def _op(
+    event: Recorded, key: Key, kind: OpKind, amount: int, other: str | None = None
+) -> tuple[Key, Op]:
+    order = Order(event.envelope.occurred_at, event.position)
+    return key, Op(order, kind, amount, event.id, event.type, other)
+
+
+def count_of_none(event_id: UUID, order: Order) -> Op:
+    """Return what a count says about a line that it does not name: there is none of it."""
+    return Op(order, "counted", 0, event_id, CountRecorded.TYPE)

@@ -1,0 +1,1 @@
+"""State of inventory, folded from the log."""
