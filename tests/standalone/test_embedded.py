@@ -217,9 +217,12 @@ def _signed_in(url: str) -> Iterator[mqtt.Client]:
     at = urlsplit(url)
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.username_pw_set(at.username or "", at.password)
+    connected = threading.Event()
+    client.on_connect = lambda *_: connected.set()
     client.connect(at.hostname or "", at.port or 0)
     client.loop_start()
     try:
+        assert connected.wait(5)
         yield client
     finally:
         client.disconnect()

@@ -351,3 +351,24 @@ async def test_a_home_that_the_servers_cannot_reach_is_refused_and_stays_closed(
         await Embedded(closed).__aenter__()
     assert _mode(closed) == mode
     assert list(closed.iterdir()) == []
+
+
+async def test_a_log_that_grew_large_is_put_aside(home: Path) -> None:
+    async with Embedded(home):
+        pass
+    log = home / "log" / "nats.log"
+    os.truncate(log, 11 * 1024 * 1024)
+    async with Embedded(home):
+        sizes = [path.stat().st_size for path in (log, log.with_suffix(".log.1"))]
+        mode = _mode(log.with_suffix(".log.1"))
+
+    assert 0 < sizes[0] < 100_000
+    assert sizes[1] == 11 * 1024 * 1024
+    assert mode == 0o600
+
+
+async def test_a_home_that_cannot_be_made_is_named(home: Path) -> None:
+    (home.parent / "file").touch()
+
+    with pytest.raises(EmbeddedError, match=r"cannot make .*file/home.*set TAGTRAIL_HOME"):
+        await Embedded(home.parent / "file" / "home").__aenter__()

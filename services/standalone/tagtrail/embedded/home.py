@@ -151,14 +151,23 @@ def open_home(path: Path) -> Iterator[Home]:
     path = path.absolute()
     account = choose_account(path / "postgres")
     if not path.exists():
-        path.mkdir(parents=True, mode=0o700)
-        path.chmod(0o700 if account is None else 0o711)
+        _make(path, 0o700 if account is None else 0o711)
     path = path.resolve()
     _demand_access(path, account)
     with _locked(path / "lock"):
         for name in ("run", "log", "bin"):
             (path / name).mkdir(exist_ok=True, mode=0o755)
         yield Home(path, account, _secrets(path / "secrets.json"))
+
+
+def _make(path: Path, mode: int) -> None:
+    try:
+        path.mkdir(parents=True, mode=mode)
+        path.chmod(mode)  # whatever the umask
+    except OSError as error:
+        raise EmbeddedError(
+            f"cannot make {path} ({error.strerror}); set TAGTRAIL_HOME to another folder"
+        ) from error
 
 
 def _demand_access(path: Path, account: Account | None) -> None:

@@ -147,6 +147,9 @@ def _create(home: Home, programs: Path, data: Path) -> None:
             text=True,
             check=False,
         )
+    except OSError as error:
+        who = account.name if account else "this user"
+        raise EmbeddedError(f"initdb could not be started as {who}: {error}") from error
     finally:
         password.unlink(missing_ok=True)
     if done.returncode != 0:
