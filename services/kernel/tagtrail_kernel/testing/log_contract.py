@@ -204,6 +204,16 @@ class EventLogContract:
         assert await event_log.chain_at(1, 6) == chain_of(batches[:2])
         assert await event_log.chain_at(1, 5) is None
 
+    async def test_a_position_is_rounded_down_to_the_end_of_a_batch(
+        self, event_log: EventLog
+    ) -> None:
+        """Where a reader may stand to see everything up to a position."""
+        await event_log.append(1, sightings(1, 3), writer="w")
+        await event_log.append(1, sightings(4, 5), writer="w")
+
+        assert [await event_log.floor(1, n) for n in (0, 2, 3, 4, 5, 99)] == [0, 0, 3, 3, 5, 5]
+        assert await event_log.floor(2, 3) == 0
+
     async def test_a_page_ends_with_the_batch_that_reaches_the_limit(
         self, event_log: EventLog
     ) -> None:
