@@ -105,6 +105,10 @@ class World:
         finally:
             self._listeners[stream].remove(queue)
 
+    def listeners(self, stream: str) -> int:
+        """Return how many follow a stream."""
+        return len(self._listeners.get(stream, []))
+
     def move(self, tag_id: str, zone_id: str | None, **values: object) -> Json:
         """Put a tag elsewhere and tell it."""
         now = at(self.clock.now())
@@ -345,6 +349,10 @@ def _add_log(router: APIRouter, world: World) -> None:
             yield event
 
 
+def _nobody(request: httpx2.Request) -> httpx2.Response:
+    raise AssertionError(f"nobody may be called in this test: {request.url}")
+
+
 def deps_of(clock: Clock | None = None, settings: KernelSettings | None = None) -> Deps:
     """Return ports without a database: keys and the log are in memory."""
     clock = clock or SystemClock()
@@ -362,7 +370,7 @@ def deps_of(clock: Clock | None = None, settings: KernelSettings | None = None) 
         ids=TimeOrderedIds(clock),
         access=MemoryAccess(),
         idempotency=Idempotency(Database("", schema="access")),
-        http=httpx2.AsyncClient(),
+        http=httpx2.AsyncClient(transport=httpx2.MockTransport(_nobody)),
         database_of=database_of,
         resources=[],
         registry=CollectorRegistry(),

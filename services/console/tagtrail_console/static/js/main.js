@@ -108,8 +108,8 @@ async function loadHealth() {
 }
 
 async function showSite() {
-  model.clear();
   panel.close();
+  model.clear();
   await named(loadPlan());
   await named(loadPlaces());
   drawEmpty();
@@ -279,7 +279,8 @@ function wire() {
     model.site = model.sites.find((site) => site.id === event.target.value) ?? null;
     places.stop();
     events.stop();
-    named(showSite().then(remember));
+    remember();
+    named(showSite());
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {

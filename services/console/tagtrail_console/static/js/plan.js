@@ -7,7 +7,7 @@ import { shapeOf } from "./legend.js";
 import { maybe, percent, t, tn } from "./texts.js";
 
 const LABEL_PX = 19;
-const DOT_PX = 15;
+const DOT_PX = 17;
 const MARGIN = 0.04;
 const LARGEST_ZOOM = 12;
 
@@ -38,6 +38,7 @@ export class Plan {
     this.view = null;
     for (const layer of Object.values(this.layers)) layer.replaceChildren();
     this.dots.clear();
+    this.masts = new Map();
     const outline = this.model.site?.outline;
     if (outline) this.layers.site.append(s("polygon", { class: "outline", points: path(outline) }));
     this.labels = new Map();
@@ -47,10 +48,20 @@ export class Plan {
     this.drawTags();
   }
 
+  /** Draw the gateways; one that is drawn already only takes its new state, so a focus on it stays. */
   drawGateways() {
-    this.layers.gateways.replaceChildren(
-      ...[...this.model.gateways.values()].filter((g) => g.x !== null && g.y !== null).map((g) => this.#gateway(g)),
-    );
+    const placed = [...this.model.gateways.values()].filter((g) => g.x !== null && g.y !== null);
+    const before = this.masts ?? new Map();
+    this.masts = new Map(placed.map((g) => [g.id, before.get(g.id) ?? this.#gateway(g)]));
+    for (const gateway of placed) {
+      const mast = this.masts.get(gateway.id);
+      mast.gateway = gateway;
+      mast.spot = [gateway.x, gateway.y];
+      mast.group.dataset.health = gateway.health;
+      mast.group.style.transform = `translate(${gateway.x}px, ${-gateway.y}px)`;
+      mast.group.setAttribute("aria-label", mast.words().join(", "));
+    }
+    this.layers.gateways.replaceChildren(...[...this.masts.values()].map((mast) => mast.group));
   }
 
   /** Put every dot where its tag is; dots that moved glide there. */
@@ -82,14 +93,6 @@ export class Plan {
     for (const dot of this.dots.values()) dot.group.classList.toggle("selected", dot.tag.id === id);
     if (id && this.dots.has(id)) this.layers.tags.append(this.dots.get(id).group);
     this.#accuracy();
-  }
-
-  focus(id) {
-    const dot = this.dots.get(id);
-    if (!dot) return;
-    this.current = id;
-    this.#rove();
-    dot.group.focus();
   }
 
   fit() {
@@ -179,18 +182,22 @@ export class Plan {
   }
 
   #gateway(gateway) {
-    const words = () => [gateway.name, t("gateway.kind"),
-      `${maybe(`health.${gateway.health}`, gateway.health)}${gateway.heardAt ? ` · ${ago(gateway.heardAt)}` : ""}`];
-    const group = s("g", { class: "gateway", data: { health: gateway.health }, role: "img", "aria-label": words().join(", ") },
+    const group = s("g", { class: "gateway", role: "img", tabindex: -1 },
       s("g", { class: "body" },
-        s("circle", { class: "target", r: 14 }),
+        s("circle", { class: "target", r: 12 }),
+        s("circle", { class: "halo", r: 12 }),
         s("path", { class: "mast", d: "M0 8V1M-4 8h8" }),
         s("circle", { class: "lamp", r: 3, cy: -1 }),
-        s("path", { class: "waves", d: "M-5.5 3.500a6.5 6.5 0 0 1 0-9M5.5 3.500a6.5 6.5 0 0 0 0-9" }),
+        s("path", { class: "waves", d: "M-5.5 3.5a6.5 6.5 0 0 1 0-9M5.5 3.5a6.5 6.5 0 0 0 0-9" }),
         s("path", { class: "cross", d: "M-7-8L7 8" })));
-    group.style.transform = `translate(${gateway.x}px, ${-gateway.y}px)`;
-    this.#hinted(group, words);
-    return group;
+    const mast = { group, gateway, spot: [0, 0], words: () => this.#state(mast.gateway) };
+    this.#hinted(group, mast.words);
+    return mast;
+  }
+
+  #state({ name, health, heardAt }) {
+    const heard = heardAt === null ? "" : ` · ${ago(heardAt)}`;
+    return [name, `${t("gateway.kind")}: ${maybe(`health.${health}`, health)}${heard}`];
   }
 
   /** Give tags without coordinates a spot in their zone, and keep it while they stay. */
@@ -203,7 +210,7 @@ export class Plan {
       wanting.get(shape.id).push(tag);
     }
     this.spots = new Map();
-    const masts = [...this.model.gateways.values()].filter((g) => g.x !== null && g.y !== null).map((g) => [g.x, g.y]);
+    const masts = [...this.masts.values()].map((mast) => mast.spot);
     for (const [id, tags] of wanting) {
       const shape = this.shapes.get(id);
       const size = Math.max(16, 2 ** Math.ceil(Math.log2(tags.length)));
@@ -256,11 +263,7 @@ export class Plan {
     const group = s("g", { class: "tag", role: "button", tabindex: -1, data: { tag: tag.id } }, body);
     const dot = { group, body, shape, tag, spot: [0, 0] };
     this.#hinted(group, () => this.#words(dot.tag));
-    group.addEventListener("focus", () => {
-      this.current = dot.tag.id;
-      this.#rove();
-      this.#accuracy();
-    });
+    group.addEventListener("focus", () => this.#accuracy());
     group.addEventListener("blur", () => this.#accuracy());
     this.dots.set(tag.id, dot);
     this.#still(() => this.layers.tags.append(group));
@@ -299,16 +302,27 @@ export class Plan {
     circle.style.transform = `translate(${active.spot[0]}px, ${-active.spot[1]}px)`;
   }
 
-  /** One tag is the plan's single tab stop; the arrow keys go on from there. */
+  /** One mark is the plan's single tab stop; the arrow keys go on from there. */
   #rove() {
-    if (!this.dots.has(this.current)) this.current = this.selected ?? this.dots.keys().next().value;
-    for (const [id, dot] of this.dots) dot.group.setAttribute("tabindex", id === this.current ? 0 : -1);
+    const stops = this.#stops();
+    if (!stops.some((stop) => stop.group === this.current)) {
+      this.current = (this.dots.get(this.selected) ?? stops[0])?.group;
+    }
+    for (const { group } of stops) group.setAttribute("tabindex", group === this.current ? 0 : -1);
+  }
+
+  #stops() {
+    return [...this.dots.values(), ...this.masts.values()];
   }
 
   #hinted(element, words) {
     const show = () => this.onHint(element, words);
     element.addEventListener("pointerenter", show);
-    element.addEventListener("focus", show);
+    element.addEventListener("focus", () => {
+      this.current = element;
+      this.#rove();
+      show();
+    });
     element.addEventListener("pointerleave", () => this.onHint(null));
     element.addEventListener("blur", () => this.onHint(null));
   }
@@ -361,7 +375,8 @@ export class Plan {
   #key(event) {
     const turns = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     const id = event.target.closest(".tag")?.dataset.tag;
-    if (turns[event.key] && id) this.focus(this.#next(this.dots.get(id), turns[event.key]));
+    const from = this.#stops().find((stop) => stop.group === event.target);
+    if (turns[event.key] && from) this.#next(from, turns[event.key]).group.focus();
     else if ((event.key === "Enter" || event.key === " ") && id) this.onTag(id);
     else if (event.key === "+") this.zoom(1.5);
     else if (event.key === "-") this.zoom(1 / 1.5);
@@ -370,15 +385,15 @@ export class Plan {
     event.preventDefault();
   }
 
-  /** Return the nearest tag in a direction; sideways distance counts double. */
+  /** Return the nearest mark in a direction; sideways distance counts double. */
   #next(from, [dx, dy]) {
-    let best = from.tag.id;
+    let best = from;
     let least = Infinity;
-    for (const [id, dot] of this.dots) {
-      const [x, y] = [dot.spot[0] - from.spot[0], dot.spot[1] - from.spot[1]];
+    for (const stop of this.#stops()) {
+      const [x, y] = [stop.spot[0] - from.spot[0], stop.spot[1] - from.spot[1]];
       const along = x * dx + y * dy;
       const aside = Math.abs(x * dy) + Math.abs(y * dx);
-      if (dot !== from && along > 0.01 && along + 2 * aside < least) [best, least] = [id, along + 2 * aside];
+      if (along > 0.01 && along + 2 * aside < least) [best, least] = [stop, along + 2 * aside];
     }
     return best;
   }

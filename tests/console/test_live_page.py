@@ -1,0 +1,375 @@
+"""The live page in Chromium, before a world that the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, expect
+from tests.support.console_world import World, console_app, deps_of, hall, sign_in_code
+from tests.support.serving import served
+
+from tagtrail_kernel.wiring import Deps
+
+pytestmark = pytest.mark.slow
+PHONE = {"width": 360, "height": 740}
+DESKTOP = {"width": 1280, "height": 900}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+class Visit:
+    """One browser with a session, and all that it asked for and complained about."""
+
+    def __init__(self, page: Page, world: World, base: str) -> None:
+        self.page = page
+        self.world = world
+        self.base = base
+        self.requested: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda r: self.requested.append(r.url))
+        page.on("console", self._note)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+
+    def _note(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    async def place_of(self, tag_id: str) -> tuple[float, float]:
+        """Return the middle of a tag's mark on the screen, pixels."""
+        box = await self.page.locator(f'.tag[data-tag="{tag_id}"] .shape').bounding_box()
+        assert box is not None
+        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    async def focused(self) -> str:
+        """Return the element that has the focus, in words."""
+        return str(
+            await self.page.evaluate(
+                "(({dataset: d, id, tagName}) => d.tag ?? (id || tagName))(document.activeElement)"
+            )
+        )
+
+
+@contextlib.asynccontextmanager
+async def visiting(
+    browser: Browser,
+    world: World,
+    *,
+    viewport: dict[str, int] = DESKTOP,
+    role: str = "operator",
+    query: str = "",
+    **context: object,
+) -> AsyncIterator[Visit]:
+    """Sign in as a person does, and wait until the page is live."""
+    deps: Deps = deps_of()
+    async with served(console_app(deps, world)) as base:
+        window = await browser.new_context(viewport=viewport, **context)  # type: ignore[arg-type]
+        page = await window.new_page()
+        visit = Visit(page, world, base)
+        await page.goto(f"{base}/console/enter?code={await sign_in_code(deps, role)}")
+        await page.get_by_role("button", name="Sign in").click()
+        if query:
+            await page.goto(f"{base}/console/{query}")
+        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+        yield visit
+        await window.close()
+
+
+async def test_the_page_shows_the_plan_the_stock_and_the_alerts(browser: Browser) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+        await expect(page.locator(".layer-zones .zone")).to_have_count(7)
+        await expect(page.locator(".gateway")).to_have_count(5)
+        await expect(page.locator(".layer-tags .tag")).to_have_count(32)
+        await expect(page.locator('.zone[data-zone="cold"] .label')).to_have_text("Cold store5")
+        await expect(page.locator('.gateway[data-health="silent"]')).to_have_count(1)
+        await expect(page.locator("#alerts .alert")).to_have_count(2)
+        await expect(page.locator("#alerts .alert").first).to_contain_text("Critical")
+        outbound = page.locator("#stock tbody", has_text="Outbound dock")
+        await expect(outbound).to_contain_text("PASTA-500")
+        await expect(page.locator("#freshness")).to_contain_text("log position 1,00")
+        await expect(page.locator("#tags tbody tr")).to_have_count(25)
+
+
+async def test_no_request_leaves_the_host_and_nothing_complains(browser: Browser) -> None:
+    async with visiting(browser, hall()) as visit:
+        visit.world.move("tag-02", "outbound")
+        await visit.page.locator('.tag[data-tag="tag-05"]').click()
+        await expect(visit.page.locator("#panel .trail li")).to_have_count(2)
+
+    hosts = {urlsplit(url).hostname for url in visit.requested if not url.startswith("data:")}
+    assert len(visit.requested) > 20
+    assert hosts <= LOOPBACK
+    assert visit.complaints == []
+
+
+async def test_a_tag_moves_when_its_place_changes(browser: Browser) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+        before = await visit.place_of("tag-05")
+        zone = await page.locator('.zone[data-zone="aisle-a"] .area').bounding_box()
+        assert zone is not None
+
+        visit.world.move("tag-05", "aisle-a", x_m=17.0, y_m=4.0)
+
+        await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
+            "aria-label", re.compile("Pallet 5, Aisle A")
+        )
+        await expect(page.locator('.zone[data-zone="aisle-a"] .count')).to_have_text("6")
+        await asyncio.sleep(1.2)
+        x, y = await visit.place_of("tag-05")
+        assert x == pytest.approx(zone["x"] + zone["width"] / 2, abs=2)
+        assert y == pytest.approx(zone["y"] + zone["height"] / 2, abs=2)
+        assert (x, y) != before
+
+
+async def test_a_tag_known_by_zone_only_stands_inside_its_zone(browser: Browser) -> None:
+    async with visiting(browser, hall(), reduced_motion="reduce") as visit:
+        visit.world.move("tag-02", "cold")
+        await expect(visit.page.locator('.zone[data-zone="cold"] .count')).to_have_text("6")
+
+        x, y = await visit.place_of("tag-02")
+
+        zone = await visit.page.locator('.zone[data-zone="cold"] .area').bounding_box()
+        assert zone is not None
+        assert zone["x"] < x < zone["x"] + zone["width"]
+        assert zone["y"] < y < zone["y"] + zone["height"]
+
+
+async def test_stock_follows_the_asset_into_its_new_zone(browser: Browser) -> None:
+    world = hall()
+    async with visiting(browser, world) as visit:
+        cold = visit.page.locator("#stock tbody", has_text="Cold store")
+        row = cold.locator("tr", has_text="TOM-400")
+        before = sum(
+            line["quantity"] for line in world.stock() if (line["zone_id"], line["sku"]) == ("cold", "TOM-400")
+        )  # fmt: skip
+        moved = world.assets["crate-2"]["contents"][0]
+
+        world.move("tag-02", "cold")
+
+        assert moved["sku"] == "TOM-400"
+        await expect(row.locator(".number")).to_have_text(str(before + moved["quantity"]))
+
+
+async def test_a_new_alert_appears_by_itself_and_is_acknowledged_by_keyboard(
+    browser: Browser,
+) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+        visit.world.fire("alert-new", severity="critical", title="Pallet 10 left the yard")
+        button = page.get_by_role("button", name="Acknowledge: Pallet 10 left the yard")
+        await expect(button).to_be_visible()
+        await page.locator("#alerts-title").click()
+        for _ in range(80):
+            await page.keyboard.press("Tab")
+            if await button.evaluate("(b) => b === document.activeElement"):
+                break
+
+        await page.keyboard.press("Enter")
+
+        await expect(page.locator("#announcements")).to_have_text(
+            "Acknowledged: Pallet 10 left the yard"
+        )
+        await expect(button).to_have_count(0)
+        assert visit.world.alerts["alert-new"]["state"] == "acknowledged"
+        assert len(visit.world.acknowledged_with) == 1
+        assert visit.world.acknowledged_with[0]
+
+
+async def test_an_auditor_sees_alerts_but_no_button(browser: Browser) -> None:
+    async with visiting(browser, hall(), role="auditor") as visit:
+        await expect(visit.page.locator("#alerts .alert")).to_have_count(2)
+        await expect(visit.page.locator("#alerts .act")).to_have_count(0)
+
+
+async def test_the_keyboard_reaches_a_tag_and_opens_and_closes_it(browser: Browser) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+        await page.locator("#zoom-fit").focus()
+        await page.keyboard.press("Tab")
+        first = await visit.focused()
+        await page.keyboard.press("ArrowRight")
+        second = await visit.focused()
+        await expect(page.locator("#tooltip")).to_be_visible()
+
+        await page.keyboard.press("Enter")
+
+        assert first.startswith("tag-")
+        assert second.startswith("tag-")
+        assert second != first
+        panel = page.locator("#panel")
+        await expect(panel).to_be_visible()
+        await expect(panel).to_contain_text(visit.world.tags[second]["label"])
+        await page.keyboard.press("Escape")
+        await expect(panel).to_be_hidden()
+        assert await visit.focused() == second
+
+
+async def test_the_panel_says_where_since_how_sure_and_what_is_on_it(browser: Browser) -> None:
+    async with visiting(browser, hall(), query="?tag=tag-05") as visit:
+        panel = visit.page.locator("#panel")
+        await expect(panel.get_by_role("heading", level=2)).to_have_text("Pallet 5")
+        for words in ("Outbound dock", "UWB ranging", "68%", "± 0.6 m", "PASTA-500", "28 min ago"):
+            await expect(panel).to_contain_text(words)
+        await expect(panel.locator(".trail li")).to_have_count(2)
+        visit.world.move("tag-05", "packing")
+        await expect(panel.locator(".trail li")).to_have_count(3)
+        await expect(panel.locator(".facts")).to_contain_text("Packing")
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [("pallet 5", 1), ("TAG-07", 1), ("olive", 8), ("cold", 5), ("T-0009", 1), ("nothing", 0)],
+)
+async def test_one_box_finds_assets_tags_skus_and_zones(
+    browser: Browser, typed: str, found: int
+) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+
+        await page.locator("#search").fill(typed)
+
+        words = "1 tag found" if found == 1 else f"{found} tags found"
+        await expect(page.locator("#found")).to_have_text(words)
+        await expect(page.locator("#tags tbody tr")).to_have_count(found)
+        await expect(page.locator(".layer-tags .tag:not(.dim)")).to_have_count(found)
+        assert f"q={typed.split(maxsplit=1)[0]}" in page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, scheme: str) -> None:
+    async with visiting(
+        browser, hall(), viewport=PHONE, color_scheme=scheme, has_touch=True
+    ) as visit:
+        page = visit.page
+        await expect(page.locator("#tags tbody tr").first).to_be_visible()
+        await page.evaluate("document.querySelector('.legend').open = true")
+
+        wide = await page.evaluate(
+            "[document.documentElement.scrollWidth, document.body.scrollWidth]"
+        )
+
+        assert max(wide) <= PHONE["width"]
+        await page.locator('.tag[data-tag="tag-05"]').tap()
+        box = await page.locator("#panel").bounding_box()
+        assert box is not None
+        assert box["width"] <= PHONE["width"]
+        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+async def test_dark_mode_is_dark_and_light_mode_is_light(browser: Browser) -> None:
+    shades = {}
+    for scheme in ("light", "dark"):
+        async with visiting(browser, hall(), color_scheme=scheme) as visit:
+            shade = await visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            shades[scheme] = sum(int(n) for n in re.findall(r"\d+", shade)[:3])
+
+    assert shades["light"] > 600
+    assert shades["dark"] < 150
+
+
+async def test_nothing_glides_for_people_who_want_no_motion(browser: Browser) -> None:
+    durations = {}
+    for motion in ("no-preference", "reduce"):
+        async with visiting(browser, hall(), reduced_motion=motion) as visit:
+            durations[motion] = await visit.page.locator('.tag[data-tag="tag-01"]').evaluate(
+                "(tag) => getComputedStyle(tag).transitionDuration"
+            )
+
+    assert durations == {"no-preference": "0.9s", "reduce": "0s"}
+
+
+async def test_after_the_stream_is_cut_the_page_says_so_and_catches_up(browser: Browser) -> None:
+    world = hall()
+    async with visiting(browser, world) as visit:
+        page = visit.page
+        lamp = page.locator("#connection")
+        world.cut.set()
+        await expect(lamp).to_have_attribute("data-state", "waiting")
+        await expect(lamp).to_contain_text("Reconnecting")
+        world.places["tag-05"] |= {"zone_id": "packing", "x_m": None, "y_m": None}
+
+        world.cut.clear()
+
+        await expect(lamp).to_have_attribute("data-state", "live", timeout=15_000)
+        await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
+            "aria-label", re.compile("Packing")
+        )
+        world.move("tag-05", "cold")
+        await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
+            "aria-label", re.compile("Cold store")
+        )
+
+
+async def test_a_session_that_ends_is_told_and_not_mistaken_for_an_outage(browser: Browser) -> None:
+    world = hall()
+    async with visiting(browser, world) as visit:
+        await visit.page.context.clear_cookies()
+
+        world.cut.set()
+
+        await expect(visit.page.get_by_role("alertdialog")).to_contain_text("sign-in-link")
+
+
+async def test_another_site_can_be_chosen_and_says_what_to_do_while_it_is_empty(
+    browser: Browser,
+) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+
+        await page.locator("#site").select_option("shop")
+
+        await expect(page.locator("#plan-empty")).to_contain_text("/v1/zones")
+        await expect(page.locator("#tags-empty")).to_be_visible()
+        await expect(page.locator("#stock-empty")).to_contain_text("/v1/assets")
+        await expect(page.locator(".layer-tags .tag")).to_have_count(0)
+        assert "site=shop" in page.url
+        await page.locator("#site").select_option("hall")
+        await expect(page.locator(".layer-tags .tag")).to_have_count(32)
+
+
+async def test_names_with_markup_are_only_text(browser: Browser) -> None:
+    world = hall()
+    evil = "<img src=x onerror=alert(1)>"
+    world.assets["pallet-5"]["name"] = evil
+    world.zones[0]["name"] = evil
+    world.alerts["alert-pod"]["title"] = evil
+    async with visiting(browser, world, query="?tag=tag-05") as visit:
+        await expect(visit.page.locator("#panel-title")).to_have_text(evil)
+        await expect(visit.page.locator("#alerts .alert").first).to_contain_text(evil)
+        assert await visit.page.locator("img[src=x]").count() == 0
+
+    assert visit.complaints == []
+
+
+async def test_a_thousand_tags_are_drawn_and_still_move(browser: Browser) -> None:
+    world = hall()
+    for index in range(1000):
+        tag_id = f"many-{index:04d}"
+        world.tags[tag_id] = {
+            **world.tags["tag-02"],
+            "tag_id": tag_id,
+            "label": tag_id,
+            "asset_id": None,
+        }
+        zone_id = world.zones[index % 7]["zone_id"]
+        world.places[tag_id] = {**world.places["tag-02"], "tag_id": tag_id, "zone_id": zone_id}
+        world.history[tag_id] = []
+    async with visiting(browser, world) as visit:
+        page = visit.page
+        await expect(page.locator(".layer-tags .tag")).to_have_count(1032)
+
+        for index in range(0, 1000, 5):
+            world.move(f"many-{index:04d}", "cold")
+
+        await expect(page.locator('.tag[data-tag="many-0995"]')).to_have_attribute(
+            "aria-label", re.compile("Cold store"), timeout=5_000
+        )
+        spots = await page.evaluate(
+            """[...document.querySelectorAll('.layer-tags .tag')].map((g) => g.style.transform)"""
+        )
+        assert len(set(spots)) > 1000
