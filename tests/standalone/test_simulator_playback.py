@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ class Api:
 def test_registrations_and_facts_reach_the_api_as_events_with_the_key() -> None:
     api, world = Api(), World(brief(200.0))
     sink = HttpSink("http://api", "secret", facts_only=True, transport=httpx2.MockTransport(api))
-    sink.register(world.registrations())
+    sink.register(world.registrations(), settle_s=0)
     for t in world.stream():
         sink.send(t)
     sink.close()
@@ -157,6 +158,7 @@ def test_sightings_reach_the_api_with_the_name_of_their_gateway() -> None:
     sink = HttpSink("http://api", "k", transport=httpx2.MockTransport(api))
     for t in world.stream():
         sink.send(t)
+    sink.close()
 
     paths = {path for path, _, _ in api.taken}
     native = [json.loads(body) for path, body, _ in api.taken if path == "/v1/sightings"]
@@ -169,7 +171,7 @@ def test_sightings_reach_the_api_with_the_name_of_their_gateway() -> None:
 def test_the_api_may_be_away_for_a_moment(status: int) -> None:
     api, world = Api(status, status), World(brief(5.0))
     sink = HttpSink("http://api", "k", transport=httpx2.MockTransport(api))
-    sink.register(world.registrations()[:10])
+    sink.register(world.registrations()[:10], settle_s=0)
 
     assert len(api.taken) == 1
 
@@ -179,6 +181,37 @@ def test_a_refusal_of_the_api_ends_the_run_with_its_reason() -> None:
 
     with pytest.raises(RejectedError, match=r"403.*because"):
         sink.register(World(brief(5.0)).registrations()[:1])
+
+
+def test_messages_of_one_gateway_are_posted_in_their_order() -> None:
+    api, world = Api(), World(brief(20.0))
+    sink = HttpSink("http://api", "k", transport=httpx2.MockTransport(api))
+    for t in world.stream():
+        sink.send(t)
+    sink.close()
+
+    posted: dict[str, list[bytes]] = {}
+    for path, body, _ in api.taken:
+        if path == "/v1/sightings":
+            posted.setdefault(json.loads(body)["gateway_id"], []).append(body)
+    sent: dict[str, list[bytes]] = {}
+    for t in World(brief(20.0)).stream():
+        if t.kind == "sightings":
+            request = request_of(t)
+            assert request is not None
+            sent.setdefault(t.gateway_id, []).append(request.body)
+    assert posted == sent
+    assert len(sent) == 12
+
+
+def test_a_refusal_in_the_middle_of_a_run_ends_it() -> None:
+    sink = HttpSink("http://api", "k", transport=httpx2.MockTransport(Api(200, 200, 422)))
+    for t in World(brief(20.0)).stream():
+        with contextlib.suppress(RejectedError):
+            sink.send(t)
+
+    with pytest.raises(RejectedError, match="422"):
+        sink.close()
 
 
 @pytest.mark.parametrize("form", ["espresense", "openmqttgateway"])

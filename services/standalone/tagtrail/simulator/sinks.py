@@ -15,8 +15,9 @@ import httpx2
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tagtrail.simulator.lanes import Lanes
 from tagtrail.simulator.transmission import Transmission
-from tagtrail.simulator.wire import line_of, request_of
+from tagtrail.simulator.wire import Request, line_of, request_of
 from tagtrail_kernel.envelope import Envelope, seal
 from tagtrail_kernel.errors import RejectedError, UnavailableError
 
@@ -24,8 +25,13 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 200
 """Registrations of one POST."""
+LANES: Final = 8
+"""Requests under way at once: ingest commits requests together that come together."""
 MOST_UNACKNOWLEDGED: Final = 2000
 """Messages waiting for the broker before the simulator waits too."""
+SETTLE_S: Final = 2.0
+"""Pause after registering: every replica of ingest reads the log at least once a second, and
+drops sightings of tags that it does not know yet."""
 PATIENCE_S: Final = 60.0
 """How long a broker or an API may be away before a run gives up."""
 
@@ -166,24 +172,37 @@ class HttpSink:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
         self._http = httpx2.Client(base_url=url, headers=headers, timeout=30, transport=transport)
         self._facts_only = facts_only
+        self._lanes: Lanes[Request] = Lanes(lambda r: self._post(r.path, r.body), LANES)
 
-    def register(self, facts: Sequence[Envelope]) -> None:
-        """Have registrations appended before the run. Raises as `send`."""
+    def register(self, facts: Sequence[Envelope], *, settle_s: float = SETTLE_S) -> None:
+        """Have registrations appended before the run, and give them time to be known.
+
+        Args:
+            facts: Registrations.
+            settle_s: Pause afterwards, seconds.
+
+        Raises:
+            UnavailableError, RejectedError: as `send`.
+        """
         for n in range(0, len(facts), CHUNK):
             bodies = b",".join(seal(fact).body for fact in facts[n : n + CHUNK])
             self._post("/v1/events", b'{"events":[' + bodies + b"]}")
+        time.sleep(settle_s)
 
     def send(self, transmission: Transmission) -> None:
-        """Post one transmission."""
+        """Post one transmission, after the earlier ones of its gateway; facts after facts."""
         if self._facts_only and transmission.kind != "fact":
             return
         request = request_of(transmission)
         if request is not None:
-            self._post(request.path, request.body)
+            self._lanes.put(transmission.gateway_id, request)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
+        """Wait until everything is posted, then close the connections. Raises as `send`."""
+        try:
+            self._lanes.close()
+        finally:
+            self._http.close()
 
     def _post(self, path: str, body: bytes) -> None:
         """Post until it is taken: what is sent carries its identity, so repeating is harmless."""
