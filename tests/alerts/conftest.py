@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import dataclasses
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import httpx2
 import pytest
+from prometheus_client import CollectorRegistry
 from tests.support.alert_history import T0
+from tests.support.fake_slack import FakeSlack
 
+from tagtrail_alerts.channels.directory import Channels
+from tagtrail_alerts.notices import OutboxNotices
 from tagtrail_alerts.projection import NAME, Alerts
+from tagtrail_alerts.settings import AlertsSettings
+from tagtrail_alerts.worker import Sender, Worker
 from tagtrail_kernel.clock import FakeClock
 from tagtrail_kernel.consumers import Consumer, state_hash
 from tagtrail_kernel.database import Database
@@ -82,3 +89,75 @@ async def world(database_url: str) -> AsyncIterator[World]:
             for resource in deps.resources:
                 await resource.open()
             yield World(deps, clock, key, database_url)
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    """A Slack on loopback."""
+    async with FakeSlack().running() as server:
+        yield server
+
+
+@dataclass(slots=True)
+class Desk:
+    """A projection that fills the outbox and a worker that empties it, on one world.
+
+    Attributes:
+        world: Surroundings.
+        settings: Settings of both.
+        channels: Channels of both.
+        worker: The worker; replace it to "restart" the service.
+        projection: The projection.
+    """
+
+    world: World
+    settings: AlertsSettings
+    channels: Channels
+    worker: Worker
+    projection: Alerts
+
+    async def follow(self) -> None:
+        """Run the projection to the end of the log."""
+        await self.world.follow(self.projection)
+
+    async def send(self, *, seconds: float = 0.0, rounds: int = 1) -> None:
+        """Let time pass and the worker work, some rounds."""
+        for _ in range(rounds):
+            self.world.clock.forward(seconds)
+            await self.worker.round()
+            await self.worker.settle()
+
+    async def rows(self) -> list[dict[str, object]]:
+        """Return the outbox."""
+        async with self.world.database.connection() as connection:
+            rows = await connection.fetch("select * from outbox order by outbox_id")
+        return [dict(row) for row in rows]
+
+    async def states(self) -> list[object]:
+        """Return the states of the outbox's rows."""
+        return [row["state"] for row in await self.rows()]
+
+
+DeskMaker = Callable[..., Desk]
+
+
+@pytest.fixture
+def desk(world: World, slack: FakeSlack) -> DeskMaker:
+    """Makes a desk that posts to the fake Slack; its keywords are settings."""
+
+    def make(**settings: object) -> Desk:
+        values: dict[str, object] = {
+            "slack_webhook_url": slack.url,
+            "allow_loopback": True,
+            "send_timeout_s": 0.3,
+            "jitter_seed": 1,
+            "group_wait_s": 5.0,
+        }
+        chosen = AlertsSettings(**(values | settings))  # type: ignore[arg-type]
+        channels = Channels(world.database, chosen)
+        deps = dataclasses.replace(world.deps, registry=CollectorRegistry())
+        worker = Worker(deps, chosen, channels, Sender(deps.http, chosen))
+        notices = OutboxNotices(channels, chosen, world.clock)
+        return Desk(world, chosen, channels, worker, Alerts(notices))
+
+    return make

@@ -66,7 +66,7 @@ comment on table alerts.pace is 'When a channel may be used again: rate limit an
 create table alerts.outbox (
     log_id integer not null, outbox_id bigint generated always as identity,
     channel_id text not null, dedup_key text not null, alert_id text not null,
-    phase text not null check (phase in ('fired', 'resolved', 'test')),
+    phase text not null check (phase in ('fired', 'resolved')),
     group_key text not null, card jsonb not null,
     state text not null default 'queued'
         check (state in ('queued', 'sending', 'sent', 'dead', 'superseded')),

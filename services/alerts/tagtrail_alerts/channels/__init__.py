@@ -1,0 +1,1 @@
+"""Ways to tell people: addresses, transport, and one renderer per kind of channel."""
