@@ -281,13 +281,21 @@ def hall(
     )  # fmt: skip
     places = gateways or tuple(_middle(zone, bare) for zone in zones)
     hung = tuple(_station(bare, key, x, y, 3.0, "ble") for key, x, y in places)
-    edge: list[Point] = [(1.0, 1.0), (width_m / 2, 1.0), (width_m - 1, 1.0)]
-    edge += [(x, depth_m - 1) for x, _ in edge]
-    named = [(f"anchor-{n + 1}", x, y, 2.5 + 1.5 * (n % 2)) for n, (x, y) in enumerate(edge)]
-    uwb = tuple(_station(bare, *place, "uwb") for place in named) if anchors else ()
+    uwb = (
+        tuple(_station(bare, *place, "uwb") for place in _anchor_places(width_m, depth_m))
+        if anchors
+        else ()
+    )
     return Site(
         site_id, name, width_m, depth_m, zones, bare.walls, hung, uwb, bare.crossings_m
     )  # fmt: skip
+
+
+def _anchor_places(width_m: float, depth_m: float) -> list[tuple[str, float, float, float]]:
+    """Return key and place of six anchors along the walls, at two heights."""
+    edge: list[Point] = [(1.0, 1.0), (width_m / 2, 1.0), (width_m - 1, 1.0)]
+    edge += [(x, depth_m - 1) for x, _ in edge]
+    return [(f"anchor-{n + 1}", x, y, 2.5 + 1.5 * (n % 2)) for n, (x, y) in enumerate(edge)]
 
 
 def _middle(zone: Zone, site: Site) -> tuple[str, float, float]:
