@@ -7,7 +7,7 @@ from typing import Any
 
 from tagtrail_ingest.adapters import values
 from tagtrail_ingest.adapters.adverts import Advert
-from tagtrail_ingest.adapters.identities import best_first
+from tagtrail_ingest.adapters.identities import best_first, by_address
 from tagtrail_ingest.adapters.members import ItemRefusedError, Members
 from tagtrail_ingest.adapters.outcome import Outcome
 from tagtrail_ingest.adapters.times import NO_TIMES, Times
@@ -44,23 +44,24 @@ def hear(
     Raises:
         ItemRefusedError: the advert belongs to a finding network, or `Outcome.tag` refuses it.
     """
-    advert = advert or Advert()
-    if advert.anonymous:
-        raise ItemRefusedError(
-            "anonymous_tracker", "a frame of a finding network: its sender is not to be followed"
-        )
-    given = {k: v for k, v in (fields or {}).items() if v is not None}
+    advert = _named(advert)
     out.tag(
         kind,
-        identities=best_first(
-            *identities, *advert.identities, f"mac:{address}" if address else None
-        ),
+        identities=best_first(*identities, *advert.identities, *by_address(address)),
         gateway_id=gateway_id,
         times=times,
-        fields={**advert.fields, **given},
+        fields=advert.fields | {k: v for k, v in (fields or {}).items() if v is not None},
         rest={**advert.extra, **(rest or {})},
         content=content,
     )
+
+
+def _named(advert: Advert | None) -> Advert:
+    if advert is not None and advert.anonymous:
+        raise ItemRefusedError(
+            "anonymous_tracker", "a frame of a finding network: its sender is not to be followed"
+        )
+    return advert or Advert()
 
 
 def decoded_fields(members: Members) -> dict[str, Any]:

@@ -163,12 +163,27 @@ def _plain(item: _Plain, index: int, sender: Sender) -> Reading:
         occurred_at, quality, own = at.astimezone(UTC), "gateway_receive", True
     else:
         raise native_items.implausible("at")
-    draft = TagSighted(
+    heard_at = occurred_at if at is not None else None
+    return Reading(
+        draft=_sighting(item, heard_at, sender),
+        identities=identities,
+        tag_id=tag_id,
+        occurred_at=occurred_at,
+        time_quality=quality,
+        has_own_time=own,
+        dedupe=b"" if item.id is not None else _content(sender, item, index, own=own),
+        event_id=item.id,
+        index=index,
+    )
+
+
+def _sighting(item: _Plain, heard_at: datetime | None, sender: Sender) -> TagSighted:
+    return TagSighted(
         tag_id=UNRESOLVED,
         gateway_id=sender.gateway_id or "",
         site_id=sender.site_id,
         adapter=FORMAT,
-        gateway_received_at=occurred_at if at is not None else None,
+        gateway_received_at=heard_at,
         gateway_sent_at=sender.sent_at,
         received_at=sender.received_at,
         sequence=item.sequence,
@@ -182,17 +197,6 @@ def _plain(item: _Plain, index: int, sender: Sender) -> Reading:
         battery_mv=item.battery_mv,
         temperature_c=item.temperature_c,
         humidity_pct=item.humidity_pct,
-    )
-    return Reading(
-        draft=draft,
-        identities=identities,
-        tag_id=tag_id,
-        occurred_at=occurred_at,
-        time_quality=quality,
-        has_own_time=own,
-        dedupe=b"" if item.id is not None else _content(sender, item, index, own=own),
-        event_id=item.id,
-        index=index,
     )
 
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self
 
 import msgspec
+from msgspec import structs
 
 from tagtrail_ingest.adapters.contract import (
     UNRESOLVED,
@@ -95,45 +96,22 @@ class Outcome:
             identities: Candidates, best first.
             gateway_id: Normalised receiver.
             times: Clocks of the message.
-            fields: Members of the event class by name; None values are left out.
+            fields: Members of the event class; None values are left out.
             rest: Unnamed members, already fit for the log.
-            content: More bytes that tell this observation from others, such as the raw advert.
+            content: More bytes that tell this observation from others.
             needs_known_gateway: See `Reading`.
 
         Raises:
             ItemRefusedError: no identity, no gateway, replayed state, or a value out of range.
         """
-        if self.message.retained:
-            raise ItemRefusedError("retained", "a retained message is state, not a sighting")
-        if not identities:
-            raise ItemRefusedError("no_identity", "nothing in the item names a tag")
+        self._check(identities)
         members = {k: v for k, v in (fields or {}).items() if v is not None}
         extra = _without(rest or {}, identities)
         draft = self._draft(kind, gateway_id, times, members, extra)
-        chosen = choose(times, self.message.received_at)
-        identity: list[Any] = [
-            kind.TYPE,
-            gateway_id,
-            sorted(identities),
-            times,
-            members,
-            extra,
-            content,
-        ]
-        if not chosen.own and not self._repeat_window_s:
-            identity.append(self._index)
+        told = [kind.TYPE, gateway_id, sorted(identities), times, members, extra, content]
+        reading = self._reading(draft, identities, times, told)
         self._readings.append(
-            Reading(
-                draft=draft,
-                identities=identities,
-                occurred_at=chosen.at,
-                time_quality=chosen.quality,
-                has_own_time=chosen.own,
-                dedupe=_encode(identity),
-                index=self._index,
-                needs_known_gateway=needs_known_gateway,
-                repeat_window_s=self._repeat_window_s,
-            )
+            structs.replace(reading, needs_known_gateway=True) if needs_known_gateway else reading
         )
 
     def gateway(
@@ -178,6 +156,28 @@ class Outcome:
     def done(self) -> Decoded:
         """Return everything that was collected."""
         return Decoded(tuple(self._readings), tuple(self._facts), tuple(self._refused))
+
+    def _check(self, identities: tuple[str, ...]) -> None:
+        if self.message.retained:
+            raise ItemRefusedError("retained", "a retained message is state, not a sighting")
+        if not identities:
+            raise ItemRefusedError("no_identity", "nothing in the item names a tag")
+
+    def _reading(
+        self, draft: Radio, identities: tuple[str, ...], times: Times, told: list[Any]
+    ) -> Reading:
+        chosen = choose(times, self.message.received_at)
+        place = None if chosen.own or self._repeat_window_s else self._index
+        return Reading(
+            draft=draft,
+            identities=identities,
+            occurred_at=chosen.at,
+            time_quality=chosen.quality,
+            has_own_time=chosen.own,
+            dedupe=_encode((*told, place)),
+            index=self._index,
+            repeat_window_s=self._repeat_window_s,
+        )
 
     def _draft(
         self,

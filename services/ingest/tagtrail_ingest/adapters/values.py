@@ -114,23 +114,27 @@ def number(value: object) -> float | None:
         found = _NUMBER.fullmatch(value)
         value = float(found[1]) if found else None
     if type(value) is int:
-        return float(value) if abs(value) <= _MAX_INT else None
+        return float(value) if _fits(value) else None
     if isinstance(value, float) and math.isfinite(value):
         return value
     return None
 
 
+def _fits(value: int) -> bool:
+    return -_MAX_INT - 1 <= value <= _MAX_INT
+
+
 def integer(value: object) -> int | None:
     """Read a whole number of at most 63 bits; a fraction is rounded."""
     if type(value) is int:
-        return value if abs(value) <= _MAX_INT else None
+        return value if _fits(value) else None
     read = number(value)
-    return round(read) if read is not None and abs(read) <= _MAX_INT else None
+    return round(read) if read is not None and _fits(round(read)) else None
 
 
 def text(value: object) -> str | None:
     """Read printable text of 1 to 512 characters; numbers become text."""
-    if type(value) is int and abs(value) <= _MAX_INT:
+    if type(value) is int and _fits(value):
         value = str(value)
     if not isinstance(value, str):
         return None
