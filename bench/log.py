@@ -87,6 +87,16 @@ def _rows(facts: Sequence[Sealed], first: int) -> list[tuple[object, ...]]:
     ]
 
 
+async def _read_back(log: PostgresLog, *, after: int) -> float:
+    after = await log.floor(1, after)
+    events = 0
+    began = time.perf_counter()
+    while page := await log.read(1, after=after):
+        events += len(page.events)
+        after = page.last
+    return round(events / (time.perf_counter() - began))
+
+
 async def append_ratio(
     database_url: str, *, rounds: int = 15, batches: int = 20, batch_events: int = BATCH_EVENTS
 ) -> dict[str, float]:
@@ -100,7 +110,8 @@ async def append_ratio(
 
     Returns:
         `events_per_s`, `copy_events_per_s`, their ratio `ratio_append_to_copy` (the median of the
-        rounds' ratios), and `body_bytes`, the mean size of a body.
+        rounds' ratios), `read_events_per_s` (the last turns read back in pages of 1000, hashes
+        checked), and `body_bytes`, the mean size of a body.
     """
     pool = LogPool(database_url, max_size=1)
     await pool.open()
@@ -130,6 +141,7 @@ async def append_ratio(
                             "plain", schema_name="bench", records=rows, columns=COLUMNS
                         )
                     copy_s.append(time.perf_counter() - began)
+        read_events_per_s = await _read_back(log, after=max(0, position - 100_000))
     finally:
         await plain.execute("DROP SCHEMA bench CASCADE")
         await plain.close()
@@ -142,6 +154,7 @@ async def append_ratio(
         "ratio_append_to_copy": round(
             statistics.median(c / a for a, c in zip(append_s, copy_s, strict=True)), 3
         ),
+        "read_events_per_s": read_events_per_s,
         "batch_events": batch_events,
         "body_bytes": round(body_bytes),
     }

@@ -171,6 +171,7 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '2s'
 set enable_seqscan = off
 set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
