@@ -49,10 +49,10 @@ GATEWAYS = {
     "gw-out": ("Dock east", "outbound", 34.0, 7.0),
 }
 SKUS = {
-    "OIL-5L": ("Olive oil, 5 l can", "EA"),
-    "PASTA-500": ("Spaghetti, 500 g", "EA"),
-    "TOM-400": ("Tomatoes, 400 g tin", "EA"),
-    "FLOUR-25": ("Flour type 00, 25 kg sack", "EA"),
+    "OIL-5L": "Olive oil, 5 l can",
+    "PASTA-500": "Spaghetti, 500 g",
+    "TOM-400": "Tomatoes, 400 g tin",
+    "FLOUR-25": "Flour type 00, 25 kg sack",
 }
 TAG_COUNT = 32
 
@@ -78,7 +78,6 @@ class World:
     gateways: list[Json] = field(default_factory=list)
     assets: dict[str, Json] = field(default_factory=dict)
     tags: dict[str, Json] = field(default_factory=dict)
-    skus: list[Json] = field(default_factory=list)
     places: dict[str, Json] = field(default_factory=dict)
     alerts: dict[str, Json] = field(default_factory=dict)
     history: dict[str, list[Json]] = field(default_factory=dict)
@@ -115,10 +114,12 @@ class World:
         before = self.places[tag_id]
         place = {**before, "zone_id": zone_id, "last_heard_at": now, **values}
         if zone_id != before["zone_id"]:
-            place["since_at"] = now
+            place["zone_since_at"] = now
             self.history[tag_id].insert(0, self._passage(tag_id, zone_id, now))
         self.places[tag_id] = place
         self.tell("places", place)
+        if zone_id != before["zone_id"]:
+            self.tell("events", {"type": "tag.zone_changed", "data": {"tag_id": tag_id}})
         return place
 
     def fire(self, alert_id: str, **values: object) -> None:
@@ -140,16 +141,21 @@ class World:
                 line = lines.setdefault(
                     (zone_id, content["sku"]),
                     {"site_id": "hall", "zone_id": zone_id, "sku": content["sku"], "quantity": 0,
-                     "verified": 0, "asset_ids": []},
+                     "verified": 0, "asset_ids": [], "custody": "here", "lot": None, "unit": "EA",
+                     "sku_name": SKUS[content["sku"]],
+                     "zone_name": ZONES[zone_id][0] if zone_id else None},
                 )  # fmt: skip
                 line["quantity"] += content["quantity"]
-                line["verified"] += content["quantity"] if content["verified"] else 0
+                line["verified"] += content["verified"]
                 line["asset_ids"].append(tag["asset_id"])
         return list(lines.values())
 
     @staticmethod
     def _passage(tag_id: str, zone_id: str | None, when: str) -> Json:
-        return {"at": when, "tag_id": tag_id, "zone_id": zone_id, "method": "ble_zone"}
+        return {
+            "occurred_at": when, "tag_id": tag_id, "zone_id": zone_id, "from_zone_id": None,
+            "method": "ble_zone", "reason": "candidate_confirmed",
+        }  # fmt: skip
 
 
 def hall(clock: Clock | None = None) -> World:
@@ -169,7 +175,6 @@ def hall(clock: Clock | None = None) -> World:
         {"gateway_id": k, "site_id": "hall", "name": n, "zone_id": z, "x_m": x, "y_m": y}
         for k, (n, z, x, y) in GATEWAYS.items()
     ]
-    world.skus = [{"sku": k, "name": n, "unit": u} for k, (n, u) in SKUS.items()]
     for index in range(TAG_COUNT):
         _add_tag(world, index, now)
     world.fire(
@@ -199,10 +204,12 @@ def _add_tag(world: World, index: int, now: datetime) -> None:
     }  # fmt: skip
     if asset_id:
         skus = list(SKUS)
+        quantity = 6 + index % 7 * 4
         world.assets[asset_id] = {
             "asset_id": asset_id, "kind": kind, "name": f"{kind.capitalize()} {index}",
             "contents": [
-                {"sku": skus[index % 4], "quantity": 6 + index % 7 * 4, "verified": index % 3 == 0}
+                {"sku": skus[index % 4], "name": SKUS[skus[index % 4]], "quantity": quantity,
+                 "verified": quantity if index % 3 == 0 else 0}
             ],
         }  # fmt: skip
     heard = at(now - timedelta(seconds=silent_s))
@@ -212,7 +219,8 @@ def _add_tag(world: World, index: int, now: datetime) -> None:
         "y_m": y0 + 2.0 + (index * 1.3) % 5 if measured else None,
         "accuracy_m": 0.6 if measured else None, "method": "uwb" if measured else "ble_zone",
         "confidence": round(0.98 - index % 6 * 0.06, 2), "last_heard_at": heard,
-        "since_at": at(now - timedelta(minutes=3 + index * 5)), "presence": presence,
+        "zone_since_at": at(now - timedelta(minutes=3 + index * 5)), "presence": presence,
+        "gateway_id": "gw-aisle", "position": world.position,
     }  # fmt: skip
     since = at(now - timedelta(minutes=3 + index * 5))
     world.history[tag_id] = [
@@ -271,10 +279,6 @@ def _add_registry(router: APIRouter, world: World) -> None:
 
 
 def _add_stock(router: APIRouter, world: World) -> None:
-    @router.get("/skus", dependencies=[Depends(requires("registry:read"))])
-    async def skus() -> Json:
-        return _page(world, world.skus)
-
     @router.get("/stock", dependencies=[Depends(requires("stock:read"))])
     async def stock(site_id: str | None = None) -> Json:
         return _of_site(world, world.stock(), site_id)
@@ -299,7 +303,7 @@ def _add_places(router: APIRouter, world: World) -> None:
     async def explain(tag_id: str) -> Json:
         if tag_id not in world.places:
             raise NotFoundError(f"no tag {tag_id}")
-        return {"tag_id": tag_id, "place": world.places[tag_id], "as_of_position": world.position}
+        return explanation(world, tag_id)
 
     @router.get("/tags/{tag_id}/history", dependencies=[reader])
     async def history(tag_id: str) -> Json:
@@ -315,6 +319,29 @@ def _add_places(router: APIRouter, world: World) -> None:
             for g in world.gateways
         ]  # fmt: skip
         return _page(world, items)
+
+
+def explanation(world: World, tag_id: str) -> Json:
+    """Return what locate answers about a tag that it knows by signal strength."""
+    place = world.places[tag_id]
+    return {
+        "tag_id": tag_id, "zone_id": place["zone_id"], "method": place["method"],
+        "because": "the freshest source decides: another zone led by the margin for long enough",
+        "configuration": "7", "evidence": ["e1", "e2", "e3"], "conflict": [],
+        "candidates": [
+            {"zone_id": place["zone_id"], "gateway_id": "gw-out", "distance_m": 3.42,
+             "probability": place["confidence"]},
+            {"zone_id": "aisle-a", "gateway_id": "gw-aisle", "distance_m": 11.8,
+             "probability": round(1 - place["confidence"], 4)},
+        ],
+        "ranging": None,
+        "not_heard": [
+            {"gateway_id": "gw-pack", "silent_s": 95.0, "expected_within_s": 12.0,
+             "gateway_alive": True}
+        ],
+        "presence": {"state": place["presence"], "expected_interval_s": 10.0,
+                     "overdue_after_s": 90.0, "missing_after_s": 600.0},
+    }  # fmt: skip
 
 
 def _add_alerts(router: APIRouter, world: World) -> None:

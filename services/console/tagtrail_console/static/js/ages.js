@@ -39,8 +39,11 @@ export function ageElement(time, zone, words = ago) {
 
 /** Return a moment in the site's time, with its zone. */
 export function moment(time, zone) {
-  const style = { dateStyle: "medium", timeStyle: "medium", timeZone: zone || "UTC" };
-  return `${new Intl.DateTimeFormat(document.documentElement.lang, style).format(time)} ${zone || "UTC"}`;
+  const style = {
+    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+    hourCycle: "h23", timeZone: zone || "UTC", timeZoneName: "short",
+  };
+  return new Intl.DateTimeFormat(document.documentElement.lang, style).format(time);
 }
 
 const living = new Map();

@@ -17,7 +17,8 @@ const HEALTH_MS = 15_000;
 const HIDDEN_MS = 60_000;
 const SETTLE_MS = 700;
 const SILENT_S = 120;
-const FAMILIES = "stock,registry,alert";
+const FAMILIES = "place,stock,registry,shipment,alert";
+const MOST_RETRIES = 20;
 
 const model = new Model();
 const address = new URLSearchParams(location.search);
@@ -64,14 +65,13 @@ async function loadSites() {
 async function loadPlan() {
   const site_id = model.site?.id;
   if (!site_id) return;
-  const [zones, gateways, assets, known, skus] = await Promise.all([
-    list("/v1/zones", { site_id }), list("/v1/gateways", { site_id }), list("/v1/assets"), list("/v1/tags"), list("/v1/skus"),
+  const [zones, gateways, assets, known] = await Promise.all([
+    list("/v1/zones", { site_id }), list("/v1/gateways", { site_id }), list("/v1/assets"), list("/v1/tags"),
   ]);
   model.setZones(zones.items);
   model.setGateways(gateways.items);
   model.setAssets(assets.items);
   model.setTags(known.items);
-  model.setSkus(skus.items);
   model.known.plan = true;
 }
 
@@ -84,9 +84,11 @@ async function loadPlaces() {
   return position;
 }
 
-async function loadStock() {
+/** Load the stock; ask again until it shows what the log held at a position. */
+async function loadStock(wanted = 0, retries = MOST_RETRIES) {
   if (!model.site) return;
   const { items, position } = await list("/v1/stock", { site_id: model.site.id });
+  if (position < wanted && retries > 0) setTimeout(() => named(loadStock(wanted, retries - 1)), SETTLE_MS);
   model.setStock(items);
   model.reached(position);
   byId("stock-as-of").textContent = position === null ? "" : t("stock.as_of", { position: number(position) });
@@ -136,8 +138,13 @@ const redraw = framed(() => {
   drawFreshness();
 });
 
-const renewPlan = gathered(() => named(loadPlan().then(() => (plan.drawSite(), tags.draw()))), SETTLE_MS);
-const renewStock = gathered(() => named(loadStock()), SETTLE_MS);
+const renewPlan = gathered(() => named(loadPlan().then(() => {
+  plan.renewSite();
+  drawEmpty();
+  redraw();
+})), SETTLE_MS);
+let changedAt = 0;
+const renewStock = gathered(() => named(loadStock(changedAt)), SETTLE_MS);
 const renewAlerts = gathered(() => named(loadAlerts()), SETTLE_MS / 2);
 const renewPanel = gathered(() => panel.refresh(), SETTLE_MS);
 
@@ -160,10 +167,7 @@ function takePlace(item) {
   const tag = model.setPlace(item);
   if (tag === null) return;
   if (unknown) renewPlan();
-  if (tag.zoneId !== before) {
-    renewStock();
-    if (panel.id === tag.id) renewPanel();
-  }
+  if (tag.zoneId !== before && panel.id === tag.id) renewPanel();
   redraw();
 }
 
@@ -175,14 +179,25 @@ const events = new Stream(
   },
   (event) => {
     model.reached(event.id);
-    const type = event.data.type ?? "";
-    if (type.startsWith("alert.")) renewAlerts();
-    else if (/^(crate|contents|count)\./.test(type)) renewStock();
-    else renewPlan();
-    if (panel.id !== null) renewPanel();
+    takeEvent(event.data, Number(event.id));
   },
   () => {},
 );
+
+function takeEvent({ type, data }, position) {
+  if (type.startsWith("alert.")) return renewAlerts();
+  if (type === "tag.positioned") return undefined;
+  if (type === "tag.presence_changed") {
+    model.setPresence(data);
+    return redraw();
+  }
+  if (/\.(registered|retired)$/.test(type)) renewPlan();
+  if (/^tag\.(bound|unbound)$/.test(type)) renewPlan();
+  changedAt = position;
+  renewStock();
+  if (panel.id !== null) renewPanel();
+  return undefined;
+}
 
 function connection(state, cause) {
   if (state === "live") goneSince = null;

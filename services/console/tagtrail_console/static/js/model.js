@@ -19,8 +19,8 @@ export class Model {
     this.gateways = new Map();
     this.assets = new Map();
     this.tags = new Map();
-    this.skus = new Map();
     this.stock = [];
+    this.carried = new Map();
     this.alerts = [];
     this.position = null;
     this.known = { plan: false, places: false, stock: false, alerts: false };
@@ -57,10 +57,6 @@ export class Model {
     }]));
   }
 
-  setSkus(items) {
-    this.skus = new Map(items.map((k) => [k.sku, { id: k.sku, name: k.name ?? "", unit: k.unit ?? "EA" }]));
-  }
-
   /** Take the list of tags; places that are known already stay. */
   setTags(items) {
     for (const item of items) {
@@ -68,7 +64,7 @@ export class Model {
       tag.label = item.label ?? null;
       tag.model = item.model ?? null;
       tag.assetId = item.asset_id ?? null;
-      tag.batteryPct = item.battery_pct ?? tag.batteryPct;
+      tag.presence ??= item.presence ?? null;
     }
   }
 
@@ -89,16 +85,27 @@ export class Model {
       siteId: item.site_id ?? null, zoneId: item.zone_id ?? null,
       x: item.x_m ?? null, y: item.y_m ?? null, accuracy: item.accuracy_m ?? null,
       method: item.method ?? "ble_zone", confidence: item.confidence ?? null,
-      since: time(item.since_at), heardAt, presence: item.presence ?? null,
+      since: time(item.zone_since_at), heardAt, presence: item.presence ?? null,
     });
     return tag;
+  }
+
+  /** Take a judgement about a tag's silence. */
+  setPresence(item) {
+    const tag = this.tags.get(item.tag_id);
+    if (tag) tag.presence = item.state;
   }
 
   setStock(items) {
     this.stock = items.map((l) => ({
       zoneId: l.zone_id ?? null, sku: l.sku, lot: l.lot ?? null, quantity: l.quantity,
-      verified: l.verified ?? 0, assets: l.asset_ids ?? [],
+      verified: l.verified, assets: l.asset_ids, custody: l.custody, unit: l.unit,
+      name: l.sku_name ?? "", zoneName: l.zone_name ?? null,
     }));
+    this.carried = new Map();
+    for (const { sku, name, assets } of this.stock) {
+      for (const id of assets) this.carried.set(id, `${this.skusOf(id)} ${sku} ${name}`);
+    }
     this.known.stock = true;
   }
 
@@ -147,9 +154,9 @@ export class Model {
     return newest;
   }
 
-  /** SKUs that lie on an asset, as the stock says. */
+  /** SKUs that lie on an asset, with their names, as the stock says. */
   skusOf(assetId) {
-    return this.stock.filter((line) => line.assets.includes(assetId)).map((line) => line.sku);
+    return this.carried.get(assetId) ?? "";
   }
 
   /** Whether a tag fits what was typed: its asset, label, id, zone or contents. */
@@ -157,14 +164,14 @@ export class Model {
     if (!query) return true;
     const asset = this.assets.get(tag.assetId);
     const words = [tag.id, tag.label, asset?.id, asset?.name, asset?.kind, this.zoneName(tag.zoneId)];
-    if (asset) for (const sku of this.skusOf(asset.id)) words.push(sku, this.skus.get(sku)?.name);
+    if (asset) words.push(this.skusOf(asset.id));
     return fold(words.filter(Boolean).join(" ")).includes(fold(query));
   }
 
   #tag(id) {
     if (!this.tags.has(id)) {
       this.tags.set(id, {
-        id, label: null, model: null, assetId: null, batteryPct: null, siteId: null, zoneId: null,
+        id, label: null, model: null, assetId: null, siteId: null, zoneId: null,
         x: null, y: null, accuracy: null, method: "ble_zone", confidence: null, since: null,
         heardAt: null, presence: null,
       });

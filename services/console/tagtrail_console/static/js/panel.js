@@ -4,6 +4,7 @@ import { ageElement, moment } from "./ages.js";
 import { get } from "./api.js";
 import { byId, h } from "./dom.js";
 import { drawExplanation } from "./explain.js";
+import { basis } from "./stock.js";
 import { number, percent, t } from "./texts.js";
 
 export class Panel {
@@ -60,7 +61,6 @@ export class Panel {
       ["method", t(`method.${tag.method}`)],
       ["confidence", tag.confidence === null ? t("panel.unstated") : percent(tag.confidence)],
       ["point", tag.x === null ? null : t("panel.metres", { x: number(tag.x, 1), y: number(tag.y, 1), r: tag.accuracy === null ? "?" : number(tag.accuracy, 1) })],
-      ["battery", tag.batteryPct === null ? null : percent(tag.batteryPct / 100)],
       ["asset", asset ? `${asset.kind} · ${asset.id}` : t("panel.unbound")],
       ["tag", tag.label && tag.label !== tag.id ? `${tag.label} · ${tag.id}` : tag.id],
     ]);
@@ -104,16 +104,16 @@ export class Panel {
     if (!lines.length) return [h("p", { class: "empty" }, t("panel.contents.none"))];
     return [h("ul", { class: "rows" }, lines.map((line) => h("li", {},
       h("span", { class: "code" }, line.sku), " ",
-      h("span", { class: "quiet" }, this.model.skus.get(line.sku)?.name ?? ""),
+      h("span", { class: "quiet" }, line.name ?? ""),
       h("b", { class: "number" }, number(line.quantity)),
-      h("span", { class: `basis ${line.verified ? "verified" : "inferred"}` }, t(line.verified ? "basis.verified" : "basis.inferred")))))];
+      basis(line))))];
   }
 
   #history(body) {
     if (!body.items.length) return [h("p", { class: "empty" }, t("panel.history.none"))];
     const zone = this.model.site?.timeZone;
     return [h("ol", { class: "trail" }, body.items.map((item) => {
-      const at = Date.parse(item.at);
+      const at = Date.parse(item.occurred_at);
       return h("li", {}, h("b", {}, item.zone_id ? this.model.zoneName(item.zone_id) : t("zone.none")), " ",
         h("span", { class: "quiet" }, moment(at, zone), " · ", ageElement(at, zone)));
     }))];

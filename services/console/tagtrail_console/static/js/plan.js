@@ -2,13 +2,11 @@
 // the screen through the factor --k, metres per pixel.
 import { ago } from "./ages.js";
 import { s } from "./dom.js";
-import { area, bounds, slots, stretch } from "./geometry.js";
+import { bounds, contains, stretch } from "./geometry.js";
 import { shapeOf } from "./legend.js";
+import { LABEL_PX, NOWHERE, frameOf, hasPoint, path, seated, shapesOf } from "./shapes.js";
 import { maybe, percent, t, tn } from "./texts.js";
 
-const LABEL_PX = 19;
-const DOT_PX = 17;
-const MARGIN = 0.04;
 const LARGEST_ZOOM = 12;
 
 export class Plan {
@@ -32,6 +30,7 @@ export class Plan {
 
   /** Draw the site anew: its outline, zones and gateways. */
   drawSite() {
+    this.drawn = this.#description();
     this.shapes = shapesOf(this.model);
     this.frame = frameOf(this.model, this.shapes);
     this.host.style.aspectRatio = `${this.frame.width} / ${this.frame.height}`;
@@ -46,6 +45,17 @@ export class Plan {
     this.drawGateways();
     this.fit();
     this.drawTags();
+  }
+
+  /** Draw the site anew if it is described otherwise than it is drawn; keeps the zoom if it is not. */
+  renewSite() {
+    if (this.drawn === this.#description()) return this.drawGateways();
+    return this.drawSite();
+  }
+
+  #description() {
+    const gateways = [...this.model.gateways.values()].map(({ id, x, y }) => [id, x, y]);
+    return JSON.stringify([this.model.site, [...this.model.zones.values()], gateways]);
   }
 
   /** Draw the gateways; one that is drawn already only takes its new state, so a focus on it stays. */
@@ -74,7 +84,7 @@ export class Plan {
       dot.group.remove();
       this.dots.delete(id);
     }
-    this.#share(here);
+    this.spots = seated(here, (tag) => (this.#pointOf(tag) ? null : this.#shapeFor(tag)), this.masts, this.k);
     for (const tag of here) this.#place(tag);
     this.#counts(here);
     this.#rove();
@@ -200,41 +210,15 @@ export class Plan {
     return [name, `${t("gateway.kind")}: ${maybe(`health.${health}`, health)}${heard}`];
   }
 
-  /** Give tags without coordinates a spot in their zone, and keep it while they stay. */
-  #share(here) {
-    const wanting = new Map();
-    for (const tag of here) {
-      const shape = this.#shapeFor(tag);
-      if (!shape || hasPoint(tag)) continue;
-      if (!wanting.has(shape.id)) wanting.set(shape.id, []);
-      wanting.get(shape.id).push(tag);
-    }
-    this.spots = new Map();
-    const masts = [...this.masts.values()].map((mast) => mast.spot);
-    for (const [id, tags] of wanting) {
-      const shape = this.shapes.get(id);
-      const size = Math.max(16, 2 ** Math.ceil(Math.log2(tags.length)));
-      const { places, step } = slots(shape.outline, size, 1.35 * DOT_PX * this.k, 1.5 * LABEL_PX * this.k, masts);
-      const taken = new Set();
-      const late = [];
-      shape.seats ??= new Map();
-      for (const tag of tags) {
-        const seat = shape.seats.get(tag.id);
-        if (seat !== undefined && seat < places.length && !taken.has(seat)) taken.add(seat);
-        else late.push(tag);
-      }
-      let free = 0;
-      for (const tag of late) {
-        while (taken.has(free)) free += 1;
-        taken.add(free);
-        shape.seats.set(tag.id, free);
-      }
-      for (const tag of tags) {
-        const seat = shape.seats.get(tag.id);
-        const spot = places[seat % Math.max(places.length, 1)] ?? middle(shape.outline);
-        this.spots.set(tag.id, { spot, size: Math.min(1, step / (1.1 * DOT_PX * this.k)) });
-      }
-    }
+  /**
+   * Return the point at which a tag is drawn, or null if it only gets some spot in its zone. Signal
+   * strength tells a zone: its point counts only where it agrees with that zone.
+   */
+  #pointOf(tag) {
+    if (!hasPoint(tag)) return null;
+    const shape = this.shapes.get(tag.zoneId);
+    const zonal = tag.method === "ble_zone" || tag.method === "claimed";
+    return zonal && shape && !contains(shape.outline, tag.x, tag.y) ? null : [tag.x, tag.y];
   }
 
   #shapeFor(tag) {
@@ -242,7 +226,8 @@ export class Plan {
   }
 
   #place(tag) {
-    const given = hasPoint(tag) ? { spot: [tag.x, tag.y], size: 1 } : this.spots.get(tag.id);
+    const point = this.#pointOf(tag);
+    const given = point ? { spot: point, size: 1 } : this.spots.get(tag.id);
     if (!given) return;
     const dot = this.dots.get(tag.id) ?? this.#dot(tag);
     const state = this.model.stateOf(tag);
@@ -251,7 +236,7 @@ export class Plan {
     dot.group.style.transform = `translate(${given.spot[0]}px, ${-given.spot[1]}px)`;
     dot.body.style.setProperty("--size", given.size.toFixed(2));
     dot.group.dataset.state = state;
-    dot.shape.setAttribute("d", shapeOf(tag.method, hasPoint(tag)));
+    dot.shape.setAttribute("d", shapeOf(tag.method, point !== null));
     dot.group.classList.toggle("dim", !this.fits(tag));
     dot.group.setAttribute("aria-label", this.#words(tag).join(", "));
   }
@@ -296,7 +281,7 @@ export class Plan {
   #accuracy() {
     const active = this.dots.get(document.activeElement?.dataset?.tag) ?? this.dots.get(this.selected);
     const layer = this.layers.accuracy;
-    if (!active || !active.tag.accuracy || !hasPoint(active.tag)) return layer.replaceChildren();
+    if (!active || !active.tag.accuracy || !this.#pointOf(active.tag)) return layer.replaceChildren();
     const circle = layer.firstChild ?? layer.appendChild(s("circle", { class: "accuracy" }));
     circle.setAttribute("r", active.tag.accuracy);
     circle.style.transform = `translate(${active.spot[0]}px, ${-active.spot[1]}px)`;
@@ -397,50 +382,4 @@ export class Plan {
     }
     return best;
   }
-}
-
-const NOWHERE = "\u0000nowhere";
-
-const path = (outline) => outline.map(([x, y]) => `${x},${-y}`).join(" ");
-
-export const hasPoint = (tag) => tag.x !== null && tag.y !== null;
-
-function middle(outline) {
-  const box = bounds(outline);
-  return [(box.left + box.right) / 2, (box.bottom + box.top) / 2];
-}
-
-/** Return the zones' shapes. Those that nobody has drawn yet stand in a row below the plan. */
-function shapesOf(model) {
-  const drawn = [...model.zones.values()].filter((zone) => zone.outline);
-  const points = [...drawn.flatMap((zone) => zone.outline), ...(model.site?.outline ?? [])];
-  const box = points.length ? bounds(points) : { left: 0, bottom: 0, right: 24, top: 0 };
-  const shapes = new Map(drawn.sort((a, b) => area(b.outline) - area(a.outline))
-    .map((zone) => [zone.id, { ...zone, drawn: true }]));
-  const undrawn = [...model.zones.values()].filter((zone) => !zone.outline);
-  const strays = [...model.tagsHere()].some((tag) => !hasPoint(tag) && !model.zones.has(tag.zoneId));
-  if (strays || !model.zones.size) undrawn.push({ id: NOWHERE, name: t("zone.none"), kind: "other" });
-  const columns = Math.min(undrawn.length, 4);
-  const gap = Math.max((box.right - box.left) * 0.02, 0.3);
-  const width = (box.right - box.left - gap * (columns - 1)) / Math.max(columns, 1);
-  undrawn.forEach((zone, i) => {
-    const left = box.left + (i % columns) * (width + gap);
-    const top = box.bottom - gap * 2 - Math.floor(i / columns) * (width * 0.5 + gap);
-    const right = left + width;
-    const bottom = top - width * 0.5;
-    shapes.set(zone.id, { ...zone, drawn: false, outline: [[left, bottom], [right, bottom], [right, top], [left, top]] });
-  });
-  return shapes;
-}
-
-/** Return the part of the plane that holds everything, with a margin. */
-function frameOf(model, shapes) {
-  const points = [...shapes.values()].flatMap((shape) => shape.outline).concat(model.site?.outline ?? []);
-  for (const g of model.gateways.values()) if (g.x !== null && g.y !== null) points.push([g.x, g.y]);
-  const box = bounds(points);
-  const margin = Math.max(box.right - box.left, box.top - box.bottom) * MARGIN;
-  return {
-    x: box.left - margin, y: -box.top - margin,
-    width: box.right - box.left + 2 * margin, height: box.top - box.bottom + 2 * margin,
-  };
 }

@@ -15,23 +15,29 @@ export function drawStock(model, query) {
   for (const zone of zones) {
     table.append(h("tbody", {},
       h("tr", { class: "zone" }, h("th", { colspan: 3, scope: "rowgroup" }, zone.name)),
-      zone.lines.map((line) => row(model, line))));
+      zone.lines.map(row)));
   }
 }
 
-function row(model, line) {
-  const sku = model.skus.get(line.sku);
-  const unit = sku?.unit && sku.unit !== "EA" ? ` ${sku.unit}` : "";
+function row(line) {
+  const unit = line.unit === "EA" ? "" : ` ${line.unit}`;
   return h("tr", {},
-    h("th", { scope: "row" }, h("span", { class: "code" }, line.sku), sku?.name ? h("span", { class: "quiet" }, sku.name) : null),
+    h("th", { scope: "row" }, h("span", { class: "code" }, line.sku), line.name ? h("span", { class: "quiet" }, line.name) : null),
     h("td", { class: "number" }, number(line.quantity) + unit),
     h("td", {}, basis(line)));
 }
 
-function basis({ quantity, verified }) {
+/** Return how a quantity is known. */
+export function basis({ quantity, verified }) {
   const kind = verified >= quantity ? "verified" : verified > 0 ? "partly" : "inferred";
   const words = t(`basis.${kind}`, { verified: number(verified), quantity: number(quantity) });
   return h("span", { class: `basis ${kind}`, title: t(`basis.${kind}.hint`) }, words);
+}
+
+/** Return where a line of stock is: in a zone here, under way, or nobody knows. */
+function placeOf(model, line) {
+  if (line.custody !== "here") return t(`custody.${line.custody}`);
+  return line.zoneId === null ? t("zone.unknown") : line.zoneName ?? model.zoneName(line.zoneId);
 }
 
 /** Return the zones that hold something that fits, in the plan's order, with summed lines. */
@@ -39,16 +45,16 @@ function grouped(model, query) {
   const wanted = fold(query);
   const byZone = new Map();
   for (const line of model.stock) {
-    const name = line.zoneId ? model.zoneName(line.zoneId) : t("zone.none");
-    const words = fold(`${line.sku} ${model.skus.get(line.sku)?.name ?? ""} ${name}`);
+    const name = placeOf(model, line);
+    const words = fold(`${line.sku} ${line.name} ${name}`);
     const carriers = line.assets.map((id) => model.assets.get(id)?.name ?? id);
     if (wanted && !words.includes(wanted) && !fold(carriers.join(" ")).includes(wanted)) continue;
-    const zone = byZone.get(line.zoneId) ?? { name, lines: new Map() };
-    const sum = zone.lines.get(line.sku) ?? { sku: line.sku, quantity: 0, verified: 0 };
+    const zone = byZone.get(name) ?? { name, lines: new Map() };
+    const sum = zone.lines.get(line.sku) ?? { ...line, quantity: 0, verified: 0 };
     sum.quantity += line.quantity;
     sum.verified += line.verified;
     zone.lines.set(line.sku, sum);
-    byZone.set(line.zoneId, zone);
+    byZone.set(name, zone);
   }
   const compare = (a, b) => a.localeCompare(b, undefined, { numeric: true });
   return [...byZone.values()]
