@@ -34,7 +34,7 @@ def test_exact_doubles_of_a_format_without_time_are_one_sighting() -> None:
 
 
 def test_a_perfect_log_starts_with_the_registrations_and_never_goes_back_in_time() -> None:
-    world = World(replace(small(), duration_s=120.0))
+    world = World(replace(small(), duration_s=200.0))
     events = list(DirectLog(world).events())
     times = [e.recorded_at for e in events]
     known = {e.tag_id for e in (x.data for x in events) if isinstance(e, TagSighted)}
