@@ -55,14 +55,22 @@ class Desk:
         self.deps = deps
         self.database: Database = deps.database_of("inventory")
         self._count = 0
+        self._logs = 1
 
-    async def say(self, *facts: tuple[float, Event], together: bool = True) -> Appended:
-        """Append facts, each with its minute; one batch, or one for each."""
+    def next_log(self) -> int:
+        """Number of a log that nobody has used."""
+        self._logs += 1
+        return self._logs
+
+    async def say(
+        self, *facts: tuple[float, Event], together: bool = True, log_id: int = 1
+    ) -> Appended:
+        """Append facts, each with its minute; in one batch, or in a batch for each."""
         sealed = [self._wrap(at, fact) for at, fact in facts]
         if together:
-            return await self.deps.sink.publish(1, sealed)
+            return await self.deps.sink.publish(log_id, sealed)
         for one in sealed:
-            done = await self.deps.sink.publish(1, [one])
+            done = await self.deps.sink.publish(log_id, [one])
         return done
 
     def _wrap(self, at: float, fact: Event) -> Envelope:
@@ -80,9 +88,9 @@ class Desk:
         """Id of the n-th fact, n >= 1."""
         return uuid8(START, str(number).encode())
 
-    async def fold(self) -> Consumer:
+    async def fold(self, log_id: int = 1) -> Consumer:
         """Bring the books to the end of the log."""
-        return await catch_up(self.deps, "inventory", Books())
+        return await catch_up(self.deps, "inventory", Books(), log_id)
 
 
 @pytest.fixture

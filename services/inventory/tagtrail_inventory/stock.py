@@ -31,9 +31,7 @@ place as (
 )
 """
 
-AS_OF: Final = (
-    PLACES.replace("), place as (", "), placed as (")
-    + """, place as (select *, zone_at as seen_at from placed), line as (
+_LINES_AS_OF: Final = """, place as (select *, zone_at as seen_at from placed), line as (
     select n.asset_id, n.sku, n.lot, c.quantity, c.verified from content_now n
     cross join lateral (
         select quantity, verified from content c
@@ -45,7 +43,8 @@ AS_OF: Final = (
     where n.log_id = $1 and c.quantity > 0 and ($4::text[] is null or n.asset_id = any($4))
 )
 """
-)
+
+AS_OF: Final = PLACES.replace("), place as (", "), placed as (") + _LINES_AS_OF
 
 CELLS: Final = """, cell as (
     select p.zone_id, coalesce(z.site_id, p.site_id) as site_id, coalesce(p.custody, 'here') as custody,
