@@ -189,13 +189,17 @@ def test_traccar_old_form_is_a_query_string_in_knots() -> None:
 
 
 @pytest.mark.parametrize("latitude", [91, -91, "north"])
-def test_a_place_that_is_none_is_refused(latitude: Any) -> None:
-    decoded = posted(
-        "traccar",
-        {"device_id": "1", "location": {"coords": {"latitude": latitude, "longitude": 0}}},
-    )
+def test_a_message_with_nothing_usable_is_unreadable(latitude: Any) -> None:
+    place = {"coords": {"latitude": latitude, "longitude": 0}}
 
-    assert decoded.refused[0].reason in ("out_of_range", "bad_value")
+    with pytest.raises(UnreadableError, match=r"nothing usable in it: (out_of_range|bad_value)"):
+        posted("traccar", {"device_id": "1", "location": place})
+
+
+def test_a_decision_is_no_fault_of_form_and_quarantines_nothing() -> None:
+    decoded = on("owntracks/jane/phone", {"_type": "waypoints", "waypoints": []})
+
+    assert [r.reason for r in decoded.refused] == ["unsupported"]
 
 
 def test_owntracks_encrypted_by_the_app_is_unreadable_and_says_what_to_do() -> None:
@@ -272,15 +276,16 @@ def test_omlox_motion_names_trackable_and_provider() -> None:
 
 
 def test_too_many_unnamed_bytes_refuse_the_item() -> None:
-    decoded = posted(
-        "kontakt", {"trackingId": "a", "sourceId": "g", "rssi": -60, "x": "y" * 17_000}
-    )
+    body = {"trackingId": "a", "sourceId": "g", "rssi": -60}
 
-    assert [r.reason for r in decoded.refused] == ["too_large"]
+    decoded = posted("kontakt", [{**body, "x": "y" * 17_000}, body])
+
+    assert [(r.index, r.reason) for r in decoded.refused] == [(0, "too_large")]
 
 
 def test_a_message_without_gateway_uses_the_keys() -> None:
     body = {"trackingId": "a", "rssi": -60}
 
-    assert [r.reason for r in posted("kontakt", body).refused] == ["no_gateway"]
     assert one(posted("kontakt", body, gateway_id="dock-1")).draft.gateway_id == "dock-1"
+    with pytest.raises(UnreadableError, match="no_gateway"):
+        posted("kontakt", body)

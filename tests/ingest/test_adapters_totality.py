@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def test_random_bytes_never_escape_an_adapter(name: str, payload: bytes, topic: 
 
 
 @given(data=st.data())
-@settings(FAST, max_examples=2000)
+@settings(FAST, max_examples=800)
 def test_mutated_samples_never_escape_an_adapter(wire: list[Sample], data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from(wire))
     mutated = data.draw(mutations(sample.message.payload))
@@ -105,7 +105,7 @@ def test_mutated_samples_never_escape_an_adapter(wire: list[Sample], data: st.Da
 
 
 @given(data=st.data())
-@settings(FAST, max_examples=2000)
+@settings(FAST, max_examples=400)
 def test_swapped_types_never_escape_an_adapter(wire: list[Sample], data: st.DataObject) -> None:
     sample = data.draw(st.sampled_from([s for s in wire if s.message.payload[:1] in b"[{"]))
     tree = json.loads(sample.message.payload)
@@ -114,6 +114,44 @@ def test_swapped_types_never_escape_an_adapter(wire: list[Sample], data: st.Data
     message = msgspec.structs.replace(sample.message, payload=json_bytes(tree))
 
     survives(sample.adapter, message)
+
+
+HOSTILE: tuple[Any, ...] = (
+    None, True, False, 0, -1, 10**30, 2**63, -(2**63), 1e308, -1e300, 1e17, 253402300800, "", "x",
+    "NaN", "1e99", "77%", "\x00", "a" * 600, "٣", [], {}, [1], {"a": 1}, "aa:bb:cc:dd:ee:ff",
+    "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00",
+)  # fmt: skip
+
+
+def test_no_hostile_value_in_any_place_of_any_sample_escapes_an_adapter(wire: list[Sample]) -> None:
+    tried = 0
+    for sample in wire:
+        if sample.message.payload[:1] not in (b"[", b"{"):
+            continue
+        tree = json.loads(sample.message.payload)
+        for changed in (replaced(tree, path, v) for path in paths(tree) for v in HOSTILE):
+            payload = json.dumps(changed).encode()
+            survives(sample.adapter, msgspec.structs.replace(sample.message, payload=payload))
+            tried += 1
+
+    assert tried > 10_000
+
+
+def paths(tree: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to every node of a JSON tree, the root included."""
+    yield ()
+    children = tree.items() if isinstance(tree, dict) else ()
+    for key, child in enumerate(tree) if isinstance(tree, list) else children:
+        yield from ((key, *rest) for rest in paths(child))
+
+
+def replaced(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Return a copy of a JSON tree with one node replaced."""
+    if not path:
+        return value
+    copy = dict(tree) if isinstance(tree, dict) else list(tree)
+    copy[path[0]] = replaced(tree[path[0]], path[1:], value)
+    return copy
 
 
 @given(data=st.data())

@@ -26,6 +26,21 @@ UNRESOLVED: Final = "unresolved"
 """Tag id of a draft. `to_event` replaces it; a draft is never appended."""
 
 
+FAULTS_OF_FORM: Final = frozenset(
+    {
+        "bad_value",
+        "no_gateway",
+        "no_identity",
+        "no_position",
+        "no_signal",
+        "out_of_range",
+        "too_large",
+        "unreadable",
+    }
+)
+"""Reasons that a person may mend; the others are decisions (an anonymous tracker, replayed state)."""
+
+
 class UnreadableError(RejectedError):
     """The message as a whole cannot be read; it belongs in quarantine.
 
@@ -157,19 +172,31 @@ class Adapter:
     Attributes:
         name: Format name, also the HTTP route and the end of the envelope's `source`.
         read: Reads one message; may raise `UnreadableError`.
+        verdicts: The sender is told of each item, so a message of which every item is refused
+            needs no quarantine.
     """
 
     name: str
     read: Callable[[Message], Decoded]
+    verdicts: bool = False
 
     def decode(self, message: Message) -> Decoded:
         """Read one message.
 
         Raises:
-            UnreadableError: it cannot be read as this format. A fault of the reader itself ends
-                here too (the message is kept and can be driven again after a fix); its detail
-                then starts with "adapter fault".
+            UnreadableError: it cannot be read as this format, or each of its items is faulty in
+                form. A fault of the reader itself ends here too (the message is kept and can be
+                driven again after a fix); its detail then starts with "adapter fault".
         """
+        decoded = self._guarded(message)
+        refused = decoded.refused
+        empty = not (decoded.readings or decoded.gateway_facts or self.verdicts)
+        if empty and refused and all(r.reason in FAULTS_OF_FORM for r in refused):
+            first = refused[0]
+            raise UnreadableError(f"nothing usable in it: {first.reason}: {first.detail}")
+        return decoded
+
+    def _guarded(self, message: Message) -> Decoded:
         try:
             return self.read(message)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

@@ -49,7 +49,7 @@ _READERS: Final[Mapping[str, Callable[[Message], Decoded]]] = {
 }
 
 ADAPTERS: Final[Mapping[str, Adapter]] = {
-    name: Adapter(name, reader) for name, reader in _READERS.items()
+    name: Adapter(name, reader, verdicts=name == native.FORMAT) for name, reader in _READERS.items()
 }
 """By format name."""
 

@@ -18,6 +18,8 @@ MAX_ID: Final = 200
 MAX_TEXT: Final = 512
 _MAX_INT: Final = 2**63 - 1
 _SAFE_INT: Final = 2**53
+_MAX_NUMBER: Final = 1e30
+"""Beyond every quantity here, and far enough from infinity for changes of unit."""
 _MAX_DEPTH: Final = 8
 _MAX_SECONDS: Final = 253_402_300_799
 """31 December 9999, the last second that a datetime can hold."""
@@ -109,13 +111,13 @@ def kind_of(value: object) -> str:
 
 
 def number(value: object) -> float | None:
-    """Read a finite number; also from text such as "52.6", " 6.34" or "77%"."""
+    """Read a number of at most 10^30; also from text such as "52.6", " 6.34" or "77%"."""
     if isinstance(value, str):
         found = _NUMBER.fullmatch(value)
         value = float(found[1]) if found else None
     if type(value) is int:
         return float(value) if _fits(value) else None
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float) and -_MAX_NUMBER <= value <= _MAX_NUMBER:
         return value
     return None
 
