@@ -6,6 +6,7 @@ import httpx2
 from prometheus_client import CollectorRegistry
 
 from tagtrail_kernel.access import PostgresAccess
+from tagtrail_kernel.adapters.log_keeper import LogKeeper
 from tagtrail_kernel.adapters.nats_tail import NatsFanout, NatsTail
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
 from tagtrail_kernel.clock import SystemClock, TimeOrderedIds
@@ -77,7 +78,7 @@ def deps_of(settings: KernelSettings) -> Deps:
     tail = NatsTail(settings.nats_url)
     reader = LogPool(settings.database_url, role="tagtrail_log_reader")
     writer = LogPool(settings.database_url, role="tagtrail_log_writer")
-    resources += [fanout, tail, reader, writer]
+    resources += [fanout, tail, reader, writer, LogKeeper(writer)]
     access = databases("access")
     return Deps(
         settings=settings,
