@@ -126,7 +126,7 @@ def _many_blocks(cards: Sequence[AlertCard], headline: str, listed: int) -> list
     if next_step and cards[0].phase == "fired":
         blocks.append(_section("*Next step*\n" + escape(next_step, 600)))
     if link:
-        blocks.append(_section(_link(link.rpartition("/")[0], "Open all in Tagtrail")))
+        blocks.append(_section(_link(link.partition("?")[0], "Open all in Tagtrail")))
     blocks.append(_context(f"Rule {cards[0].rule_id} · {len(cards)} alerts in one message"))
     return blocks
 
