@@ -111,6 +111,7 @@ class MemoryLog:
         unwanted = set(unwanted_types(families))
         events: list[Recorded] = []
         held = 0
+        end = tenant.batches[index].row
         for batch in tenant.batches[index:]:
             end = batch.row
             if end.families & families:
