@@ -6,9 +6,9 @@ import random
 from pathlib import Path
 
 import pytest
+from tests.support.locate_scene import Scene, capture, envelope, rooms, sighting
 
 from tagtrail_kernel.envelope import Envelope
-from tests.support.locate_scene import Scene, capture, envelope, rooms, sighting
 
 RECEIVERS = (
     "basement", "bathroom", "dining", "family", "garage", "laundry", "master", "office",

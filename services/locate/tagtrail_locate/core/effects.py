@@ -77,21 +77,20 @@ class PresenceRow(NamedTuple):
 
 
 class GatewayRow(NamedTuple):
-    """How a gateway is."""
+    """How a gateway is; one that was never heard has no times."""
 
     gateway_id: str
     site_id: str | None
     registered: bool
     zone_id: str | None
-    last_heard_at: datetime
-    alive_since_at: datetime
+    last_heard_at: datetime | None
+    alive_since_at: datetime | None
     last_sighting_at: datetime | None
     sightings_per_min: int
     tags_heard: int
     sightings: int
     online: bool | None
     clock_ahead_s: float | None
-    site_heard_at: datetime
     position: int
 
 

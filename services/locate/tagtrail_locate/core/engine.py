@@ -12,6 +12,7 @@ from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.registrations import (
+    GatewayRegistered,
     GatewayRetired,
     TagRegistered,
     TagRetired,
@@ -113,6 +114,10 @@ class Engine:
         elif isinstance(data, ZoneRetired):
             for tag in self.state.tags.values():
                 sources.forget_zone(tag, data.zone_id)
+        elif isinstance(data, GatewayRegistered):
+            gateway = self._gateway(data.gateway_id, data.site_id, 0.0)
+            gateway.position = event.position
+            answers.write_gateway(self.state, self.effects, gateway)
         elif isinstance(data, TagRegistered):
             self._expect_anew(data.tag_id)
 

@@ -26,6 +26,7 @@ class Link(msgspec.Struct, array_like=True):
         spread_db: Standard deviation of its survivors, dB.
         kept: How many survived; 0 for an empty window.
         gap_s: Mean time between the readings in the window; 0 if there are fewer than two.
+        rest_db: Level that the link has had for about a minute: what rest looks like.
     """
 
     times_s: list[float]
@@ -38,6 +39,7 @@ class Link(msgspec.Struct, array_like=True):
     spread_db: float = 0.0
     kept: int = 0
     gap_s: float = 0.0
+    rest_db: float = 0.0
 
 
 class Hold(msgspec.Struct, array_like=True):
@@ -206,7 +208,7 @@ class GatewayState(msgspec.Struct, array_like=True):
     Attributes:
         gateway_id: The gateway.
         site_id: Its site, by registration or by its own messages.
-        last_s: Newest event time of anything it said.
+        last_s: Newest event time of anything it said; 0 if it never did.
         alive_since_s: Start of the present stretch without a gap of `gateway_timeout_s`.
         sighted_s: Newest event time of a sighting by it; None if none.
         minute: Minute since 1970 that is being counted.
@@ -258,6 +260,14 @@ class State(msgspec.Struct, kw_only=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(State).decode
+
+
+_decode_tag = msgspec.msgpack.Decoder(TagState).decode
+
+
+def copy_of(tag: TagState) -> TagState:
+    """Return a deep copy of a tag's memory: looking at windows trims them."""
+    return _decode_tag(_encode(tag))
 
 
 def pack(state: State) -> bytes:

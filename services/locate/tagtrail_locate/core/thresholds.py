@@ -30,7 +30,9 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         exit_evaluations: Consecutive leads that a candidate needs.
         exit_lead_s: Time that it must lead without a break, seconds.
         resident_s: A tag that has been in its zone for this long is at rest there, seconds.
-        resident_lead_s: Time that a candidate must lead against a zone of rest, seconds.
+        resident_lead_s: Time that a candidate must lead against a zone of rest, seconds, unless
+            the levels say that the tag moved.
+        moved_db: A level that is this far from what it was for the last minute says so, dB.
         silence_grace_s: Silence of a link that is not yet held against it, seconds.
         silence_db_per_s: Level that a link loses per further second while its gateway is alive.
         gateway_timeout_s: A gateway that was not heard for this long is silent, seconds.
@@ -61,12 +63,13 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     settle_s: Seconds = 15.0
     settle_evaluations: Annotated[int, Meta(ge=1, le=1000)] = 2
     settle_lead_s: Seconds = 1.0
-    exit_margin: Share = 0.15
+    exit_margin: Share = 0.2
     exit_sigmas: Annotated[float, Meta(ge=0, le=10)] = 2.0
     exit_evaluations: Annotated[int, Meta(ge=1, le=1000)] = 3
     exit_lead_s: Seconds = 3.0
-    resident_s: Seconds = 120.0
-    resident_lead_s: Seconds = 6.0
+    resident_s: Seconds = 60.0
+    resident_lead_s: Seconds = 30.0
+    moved_db: Annotated[float, Meta(ge=0, le=100)] = 6.0
     silence_grace_s: Seconds = 5.0
     silence_db_per_s: Annotated[float, Meta(ge=0, le=100)] = 2.0
     gateway_timeout_s: Positive = 60.0

@@ -34,6 +34,9 @@ LEAST_SPREAD_DB: Final = 1.5
 TELLING_TAGS: Final = 3
 """From so many tags on, the silence of a gateway about all of them says that it is down."""
 
+REST_S: Final = 60.0
+"""Time constant of the level that a link has at rest: four times the averaging window."""
+
 LONGEST_WINDOW_S: Final = 600.0
 """Longest averaging window: what was heard before is history, however slow the tag."""
 
@@ -49,6 +52,7 @@ class Lead(NamedTuple):
         error_db: Standard error of the level, dB.
         kept: Readings that survived the fence.
         frozen: Whether the gateway is down and its last level is kept.
+        shift_db: How far the level is from what it was for the last minute, dB.
     """
 
     distance_m: float
@@ -58,6 +62,7 @@ class Lead(NamedTuple):
     error_db: float
     kept: int
     frozen: bool
+    shift_db: float
 
 
 def listen(
@@ -88,6 +93,11 @@ def listen(
         place = bisect.bisect_right(times, at_s)
         times.insert(place, at_s)
         levels.insert(place, level_db)
+    if link.count == 0:
+        link.rest_db = level_db
+    elif at_s > link.last_s:
+        share = min((at_s - link.last_s) / REST_S, 1.0)
+        link.rest_db += share * (level_db - link.rest_db)
     if at_s >= link.last_s:
         link.last_s, link.last_event, link.reference = at_s, event, reference
     link.count += 1
@@ -184,7 +194,10 @@ def rank(tag: TagState, registry: Registry, gateways: dict[str, GatewayState]) -
         if rival is not None and (rival.distance_m, rival.gateway_id) <= (metres, gateway_id):
             continue
         error = max(link.spread_db, LEAST_SPREAD_DB) / math.sqrt(link.kept)
-        best[zone_id] = Lead(metres, zone_id, gateway_id, level[0], error, link.kept, level[1])
+        shift = abs(link.mean_db - link.rest_db)
+        best[zone_id] = Lead(
+            metres, zone_id, gateway_id, level[0], error, link.kept, level[1], shift
+        )
     return sorted(best.values(), key=_order)
 
 
@@ -240,37 +253,30 @@ def decide(
             return False
         _install(hold, best.zone_id, now_s, now_s, "holder_silent")
         return True
-    if not settling and not _leads(best, holder, thresholds):
+    if settling:
+        needed = (thresholds.settle_evaluations, thresholds.settle_lead_s)
+        return _count(hold, best.zone_id, now_s, needed, "corrected")
+    ahead_db = 27.0 * math.log10(holder.distance_m / max(best.distance_m, 0.01))
+    error_db = math.hypot(best.error_db, holder.error_db)
+    margin_met = best.distance_m < holder.distance_m * (1.0 - thresholds.exit_margin)
+    if not margin_met or ahead_db < thresholds.exit_sigmas * error_db:
         _dismiss(hold, "margin_too_small")
         return False
-    return _count(hold, best.zone_id, now_s, thresholds, settling=settling)
+    resident = now_s - hold.since_s >= thresholds.resident_s
+    moved = max(best.shift_db, holder.shift_db) >= thresholds.moved_db
+    lead_s = thresholds.resident_lead_s if resident and not moved else thresholds.exit_lead_s
+    needed = (thresholds.exit_evaluations, lead_s)
+    return _count(hold, best.zone_id, now_s, needed, "candidate_confirmed")
 
 
-def _leads(best: Lead, holder: Lead, thresholds: Thresholds) -> bool:
-    if best.distance_m >= holder.distance_m * (1.0 - thresholds.exit_margin):
-        return False
-    error_db = math.hypot(best.error_db, holder.error_db)
-    ahead_db = 27.0 * math.log10(holder.distance_m / max(best.distance_m, 0.01))
-    return ahead_db >= thresholds.exit_sigmas * error_db
-
-
-def _count(
-    hold: Hold, zone_id: str, now_s: float, thresholds: Thresholds, *, settling: bool
-) -> bool:
+def _count(hold: Hold, zone_id: str, now_s: float, needed: tuple[int, float], reason: str) -> bool:
     if hold.candidate_id != zone_id:
         hold.candidate_id, hold.candidate_since_s, hold.candidate_count = zone_id, now_s, 0
     hold.candidate_count += 1
-    led_s = now_s - hold.candidate_since_s
-    if settling:
-        enough, lead_s = thresholds.settle_evaluations, thresholds.settle_lead_s
-    else:
-        resident = now_s - hold.since_s >= thresholds.resident_s
-        enough = thresholds.exit_evaluations
-        lead_s = thresholds.resident_lead_s if resident else thresholds.exit_lead_s
-    if hold.candidate_count < enough or led_s < lead_s:
+    enough, lead_s = needed
+    if hold.candidate_count < enough or now_s - hold.candidate_since_s < lead_s:
         hold.reason = "candidate_waits"
         return False
-    reason = "corrected" if settling else "candidate_confirmed"
     _install(hold, zone_id, now_s, hold.candidate_since_s, reason)
     return True
 
