@@ -114,7 +114,7 @@ class World:
         before = self.places[tag_id]
         place = {**before, "zone_id": zone_id, "last_heard_at": now, **values}
         if zone_id != before["zone_id"]:
-            place["zone_since_at"] = now
+            place["since_at"] = now
             self.history[tag_id].insert(0, self._passage(tag_id, zone_id, now))
         self.places[tag_id] = place
         self.tell("places", place)
@@ -153,7 +153,7 @@ class World:
     @staticmethod
     def _passage(tag_id: str, zone_id: str | None, when: str) -> Json:
         return {
-            "occurred_at": when, "tag_id": tag_id, "zone_id": zone_id, "from_zone_id": None,
+            "at": when, "tag_id": tag_id, "zone_id": zone_id, "from_zone_id": None,
             "method": "ble_zone", "reason": "candidate_confirmed",
         }  # fmt: skip
 
@@ -219,7 +219,7 @@ def _add_tag(world: World, index: int, now: datetime) -> None:
         "y_m": y0 + 2.0 + (index * 1.3) % 5 if measured else None,
         "accuracy_m": 0.6 if measured else None, "method": "uwb" if measured else "ble_zone",
         "confidence": round(0.98 - index % 6 * 0.06, 2), "last_heard_at": heard,
-        "zone_since_at": at(now - timedelta(minutes=3 + index * 5)), "presence": presence,
+        "since_at": at(now - timedelta(minutes=3 + index * 5)), "presence": presence,
         "gateway_id": "gw-aisle", "position": world.position,
     }  # fmt: skip
     since = at(now - timedelta(minutes=3 + index * 5))

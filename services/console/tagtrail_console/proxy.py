@@ -33,11 +33,16 @@ _TO_SERVICE: Final = ("accept", "content-type", "idempotency-key", "if-none-matc
 _TO_BROWSER: Final = ("content-type", "etag", "link", "location", "retry-after")
 
 _OWNERS: Final = (
-    (re.compile(r"/v1/(log|events|sightings|messages|quarantine|changes)(/|$)"), "ingest"),
-    (re.compile(r"/v1/(places|calibrations)(/|$)"), "locate"),
+    (
+        re.compile(
+            r"/v1/(log|events|sightings|messages|quarantine|changes|unenrolled|ingest)(/|$)"
+        ),
+        "ingest",
+    ),
+    (re.compile(r"/v1/places(/|$)"), "locate"),
     (re.compile(r"/v1/tags/[^/]+/(explain|history|place)(/|$)"), "locate"),
     (re.compile(r"/v1/gateways/health(/|$)"), "locate"),
-    (re.compile(r"/v1/(alerts|rules)(/|$)"), "alerts"),
+    (re.compile(r"/v1/(alerts|rules|channels|outbox)(/|$)"), "alerts"),
 )
 """Which service answers a path; every other path is inventory's."""
 

@@ -1,5 +1,5 @@
 // Open alerts: the worst first, each with its age, its reason and what to do next.
-import { ageElement, inWords, ageOf } from "./ages.js";
+import { ageElement, ageOf, inWords } from "./ages.js";
 import { post } from "./api.js";
 import { announce, byId, h } from "./dom.js";
 import { t } from "./texts.js";
@@ -33,7 +33,7 @@ export class AlertList {
     }
     const list = byId("alerts");
     alerts.forEach((alert, index) => {
-      const key = JSON.stringify([alert, this.busy.get(alert.id)]);
+      const key = JSON.stringify([alert, this.busy.get(alert.id), this.model.tagOf(alert)]);
       let item = this.items.get(alert.id);
       if (item?.key !== key) {
         const next = { element: this.#item(alert), key };
@@ -49,8 +49,9 @@ export class AlertList {
 
   #item(alert) {
     const busy = this.busy.get(alert.id);
-    const title = alert.tagId
-      ? h("button", { type: "button", class: "link", onclick: (event) => this.onTag(alert.tagId, event.target) }, alert.title)
+    const tagId = this.model.tagOf(alert);
+    const title = tagId
+      ? h("button", { type: "button", class: "link", onclick: (event) => this.onTag(tagId, event.target) }, alert.title)
       : h("span", {}, alert.title);
     return h("li", { class: "alert", tabindex: -1, data: { severity: alert.severity, state: alert.state, alert: alert.id } },
       h("p", { class: "headline" },
@@ -77,6 +78,7 @@ export class AlertList {
     try {
       await post(`/v1/alerts/${encodeURIComponent(alert.id)}/acknowledge`, {});
       this.busy.delete(alert.id);
+      this.model.acknowledged.add(alert.id);
       alert.state = "acknowledged";
       announce(t("alert.acknowledged_now", { title: alert.title }));
     } catch (problem) {

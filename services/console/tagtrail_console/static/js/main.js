@@ -84,11 +84,17 @@ async function loadPlaces() {
   return position;
 }
 
-/** Load the stock; ask again until it shows what the log held at a position. */
+/** Load again, some times, until the answer shows what the log held at a position. */
+function again(load, position, wanted, retries) {
+  if (position !== null && position < wanted && retries > 0) {
+    setTimeout(() => named(load(wanted, retries - 1)), SETTLE_MS);
+  }
+}
+
 async function loadStock(wanted = 0, retries = MOST_RETRIES) {
   if (!model.site) return;
   const { items, position } = await list("/v1/stock", { site_id: model.site.id });
-  if (position < wanted && retries > 0) setTimeout(() => named(loadStock(wanted, retries - 1)), SETTLE_MS);
+  again(loadStock, position, wanted, retries);
   model.setStock(items);
   model.reached(position);
   byId("stock-as-of").textContent = position === null ? "" : t("stock.as_of", { position: number(position) });
@@ -96,8 +102,9 @@ async function loadStock(wanted = 0, retries = MOST_RETRIES) {
   refilter();
 }
 
-async function loadAlerts() {
+async function loadAlerts(wanted = 0, retries = MOST_RETRIES) {
   const [open, taken] = await Promise.all(["open", "acknowledged"].map((state) => list("/v1/alerts", { state })));
+  again(loadAlerts, open.position, wanted, retries);
   model.setAlerts([...open.items, ...taken.items]);
   alerts.draw();
 }
@@ -138,14 +145,14 @@ const redraw = framed(() => {
   drawFreshness();
 });
 
-const renewPlan = gathered(() => named(loadPlan().then(() => {
+const renewPlan = gathered(() => named(Promise.all([loadPlan(), loadPlaces()]).then(() => {
   plan.renewSite();
   drawEmpty();
   redraw();
 })), SETTLE_MS);
 let changedAt = 0;
 const renewStock = gathered(() => named(loadStock(changedAt)), SETTLE_MS);
-const renewAlerts = gathered(() => named(loadAlerts()), SETTLE_MS / 2);
+const renewAlerts = gathered(() => named(loadAlerts(changedAt)), SETTLE_MS / 2);
 const renewPanel = gathered(() => panel.refresh(), SETTLE_MS);
 
 const places = new Stream(
@@ -185,15 +192,15 @@ const events = new Stream(
 );
 
 function takeEvent({ type, data }, position) {
-  if (type.startsWith("alert.")) return renewAlerts();
   if (type === "tag.positioned") return undefined;
+  changedAt = position;
+  if (type.startsWith("alert.")) return renewAlerts();
   if (type === "tag.presence_changed") {
     model.setPresence(data);
     return redraw();
   }
   if (/\.(registered|retired)$/.test(type)) renewPlan();
   if (/^tag\.(bound|unbound)$/.test(type)) renewPlan();
-  changedAt = position;
   renewStock();
   if (panel.id !== null) renewPanel();
   return undefined;

@@ -10,6 +10,8 @@ export class Model {
   constructor() {
     this.sites = [];
     this.site = null;
+    /** Alerts acknowledged from here: the services show it a moment later. */
+    this.acknowledged = new Set();
     this.clear();
   }
 
@@ -85,7 +87,7 @@ export class Model {
       siteId: item.site_id ?? null, zoneId: item.zone_id ?? null,
       x: item.x_m ?? null, y: item.y_m ?? null, accuracy: item.accuracy_m ?? null,
       method: item.method ?? "ble_zone", confidence: item.confidence ?? null,
-      since: time(item.zone_since_at), heardAt, presence: item.presence ?? null,
+      since: time(item.since_at), heardAt, presence: item.presence ?? null,
     });
     return tag;
   }
@@ -111,7 +113,7 @@ export class Model {
 
   setAlerts(items) {
     this.alerts = items.map((a) => ({
-      id: a.alert_id, state: a.state, severity: a.severity ?? "warning", title: a.title,
+      id: a.alert_id, state: a.state === "open" && this.acknowledged.has(a.alert_id) ? "acknowledged" : a.state, severity: a.severity ?? "warning", title: a.title,
       what: a.what ?? null, where: a.where ?? null, why: a.why ?? null, next: a.next_step ?? null,
       firedAt: time(a.fired_at ?? a.since_at), sinceAt: time(a.since_at),
       tagId: a.tag_id ?? null, assetId: a.asset_id ?? null, siteId: a.site_id ?? null,
@@ -130,6 +132,12 @@ export class Model {
     return [...this.tags.values()]
       .filter((tag) => tag.siteId === this.site?.id)
       .sort((a, b) => this.nameOf(a).localeCompare(this.nameOf(b), undefined, { numeric: true }));
+  }
+
+  /** Return the tag that an alert is about: its own, or the one that its asset carries. */
+  tagOf(alert) {
+    const carried = [...this.tags.values()].find((tag) => tag.assetId !== null && tag.assetId === alert.assetId);
+    return alert.tagId ?? carried?.id ?? null;
   }
 
   nameOf(tag) {

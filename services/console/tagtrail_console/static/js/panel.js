@@ -113,7 +113,7 @@ export class Panel {
     if (!body.items.length) return [h("p", { class: "empty" }, t("panel.history.none"))];
     const zone = this.model.site?.timeZone;
     return [h("ol", { class: "trail" }, body.items.map((item) => {
-      const at = Date.parse(item.occurred_at);
+      const at = Date.parse(item.at);
       return h("li", {}, h("b", {}, item.zone_id ? this.model.zoneName(item.zone_id) : t("zone.none")), " ",
         h("span", { class: "quiet" }, moment(at, zone), " · ", ageElement(at, zone)));
     }))];
