@@ -136,12 +136,14 @@ def unwanted_types(families: Family) -> list[str]:
     return [name for name, cls in REGISTRY.items() if not cls.FAMILY & families]
 
 
-def distinct(facts: Sequence[Sealed]) -> Sequence[Sealed]:
+def distinct(facts: Sequence[Sealed], receipts: Sequence[bytes]) -> Sequence[Sealed]:
     """Check the size of an append and drop later copies of an id within it.
 
     Raises:
-        ValueError: there are no facts, or more than `MAX_BATCH`.
+        ValueError: there are more than `MAX_BATCH` facts, or none and no receipts either.
     """
+    if not facts and receipts:
+        return facts
     if not 1 <= len(facts) <= MAX_BATCH:
         raise ValueError(f"an append takes 1 to {MAX_BATCH} facts, not {len(facts)}")
     if len({fact.id.int for fact in facts}) == len(facts):

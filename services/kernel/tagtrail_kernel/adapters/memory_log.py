@@ -61,7 +61,7 @@ class MemoryLog:
     ) -> Appended:
         """Append facts as one batch; see `EventLog.append`."""
         tenant, now = self._tenant(log_id), self._clock.now()
-        copies = distinct(facts)
+        copies = distinct(facts, receipts)
         known = {
             fact.id.int: tenant.positions[fact.id.int]
             for fact in copies

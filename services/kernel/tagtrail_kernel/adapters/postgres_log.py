@@ -185,7 +185,7 @@ class PostgresLog:
         receipts: Sequence[bytes] = (),
     ) -> Appended:
         """Append facts as one batch; see `EventLog.append`."""
-        new = distinct(facts)
+        new = distinct(facts, receipts)
         known: dict[int, int] = {}
         call = _call(log_id, new, writer, receipts)
         async with self._writer.connection() as connection:

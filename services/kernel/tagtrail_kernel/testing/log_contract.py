@@ -278,6 +278,17 @@ class EventLogContract:
         assert await event_log.settled(2, [old], within_s=60) == set()
         assert await event_log.settled(1, [], within_s=60) == set()
 
+    async def test_a_message_without_facts_is_settled_without_a_batch(
+        self, event_log: EventLog
+    ) -> None:
+        """A message that says nothing new must not come again either."""
+        await event_log.append(1, sightings(1, 3), writer="w")
+        appended = await event_log.append(1, [], writer="w", receipts=[b"e" * 32])
+
+        assert await event_log.settled(1, [b"e" * 32], within_s=60) == {b"e" * 32}
+        assert (list(appended.positions), appended.duplicates, appended.last) == ([], set(), 3)
+        assert (await event_log.head(1)).position == 3
+
     async def test_a_settled_message_is_forgotten_after_its_window(
         self, event_log: EventLog
     ) -> None:
