@@ -286,7 +286,7 @@ class EventLogContract:
         appended = await event_log.append(1, [], writer="w", receipts=[b"e" * 32])
 
         assert await event_log.settled(1, [b"e" * 32], within_s=60) == {b"e" * 32}
-        assert (list(appended.positions), appended.duplicates, appended.last) == ([], set(), 3)
+        assert (len(appended.positions), len(appended.duplicates), appended.last) == (0, 0, 3)
         assert (await event_log.head(1)).position == 3
 
     async def test_a_settled_message_is_forgotten_after_its_window(
