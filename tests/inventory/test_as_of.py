@@ -85,9 +85,9 @@ async def test_n1_random_questions_equal_a_plain_fold(
             assert await stock_of(c, when) == oracle.stock()
             assert await places_of(c, when) == oracle.places
             assert await bindings_of(c, when) == {t: a for t, a in oracle.asset_of.items() if a}
-        for position in (None, len(log) // 2):
-            now = as_of(events, None, position)
-            assert await stock_of(c, When(log_id, None, position)) == now.stock()
+        for known in (None, len(log) // 2):
+            now = as_of(events, None, known)
+            assert await stock_of(c, When(log_id, None, known)) == now.stock()
         rows = await c.fetch(
             "select asset_id, zone_id, custody from place_now where log_id = $1", log_id
         )

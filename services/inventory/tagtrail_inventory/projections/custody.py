@@ -88,7 +88,8 @@ class Custody:
             members = dict(row)
             members["asset_ids"] = tuple(json.loads(members["asset_ids"]))
             del members["log_id"]
-            self._shipments[members.pop("shipment_id")] = Shipment(**members)
+            shipment_id = members.pop("shipment_id")
+            self._shipments[shipment_id] = Shipment(**members)
 
     def _take(self, event: Recorded) -> None:
         match event.data:
