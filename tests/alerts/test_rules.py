@@ -12,6 +12,7 @@ from tagtrail_alerts.core.transitions import Fire, Resolve, Transition, envelope
 from tagtrail_kernel.envelope import open_body, seal
 from tagtrail_kernel.events.alerts import AlertFired, AlertResolved
 from tagtrail_kernel.events.registrations import AssetRetired, TagBound, TagRetired, TagUnbound
+from tagtrail_kernel.events.registry import Event
 
 
 def run(history: History) -> list[Transition]:
@@ -424,15 +425,35 @@ def test_zones_and_kinds_can_be_excluded(values: dict[str, object]) -> None:
     assert run(history) == []
 
 
-def test_a_retired_tag_is_no_longer_missing() -> None:
+@pytest.mark.parametrize(
+    ("act", "cause"),
+    [
+        (TagRetired(tag_id="t-p1"), "the tag was retired"),
+        (TagUnbound(tag_id="t-p1", asset_id="p1"), "the tag was taken off its asset"),
+        (TagBound(tag_id="t-p1", asset_id="p2"), "the tag is on another asset now"),
+        (TagBound(tag_id="t-p1", asset_id="p1"), None),
+        (TagUnbound(tag_id="t-p1", asset_id="p2"), None),
+    ],
+)
+def test_a_tag_that_left_service_or_its_asset_is_no_longer_missing(
+    act: Event, cause: str | None
+) -> None:
     history = History().warehouse()
     history.move(0, "store")
     history.presence(20, "missing", heard_min=2)
+    history.add("t-p1", 25, act)
+
+    assert [r.cause for r in resolved(run(history))] == ([cause] if cause else [])
+
+
+def test_a_retired_tag_on_no_asset_is_no_longer_missing() -> None:
+    history = History().warehouse()
+    history.rule(-50, MISSING_TAG, only_bound=False)
+    history.add("t-p1", -1, TagUnbound(tag_id="t-p1", asset_id="p1"))
+    history.presence(20, "missing", heard_min=2)
     history.add("t-p1", 25, TagRetired(tag_id="t-p1"))
 
-    (end,) = resolved(run(history))
-
-    assert end.cause == "the tag was retired"
+    assert len(resolved(run(history))) == 1
 
 
 def test_unbound_tags_are_watched_when_the_rule_says_so() -> None:

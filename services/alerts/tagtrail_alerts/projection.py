@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from tagtrail_alerts import stores
 from tagtrail_alerts.core.engine import Engine
@@ -16,6 +17,9 @@ from tagtrail_kernel.events.alerts import AlertAcknowledged, AlertFired, AlertRe
 from tagtrail_kernel.events.registry import Family
 
 NAME = "alerts"
+
+BREATH: Final = 100
+"""Events after which others get their turn: all services may share one event loop."""
 
 
 class Notices(Protocol):
@@ -66,7 +70,9 @@ class Alerts(Projection):
     ) -> Sequence[Envelope]:
         """See `Projection.apply`."""
         transitions: list[Transition] = []
-        for event in events:
+        for number, event in enumerate(events):
+            if number % BREATH == BREATH - 1:
+                await asyncio.sleep(0)
             transitions += self._engine.apply(event)
             if event.family is Family.ALERT:
                 await self._on_alert(tx, context, event)

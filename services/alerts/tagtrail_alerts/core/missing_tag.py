@@ -62,15 +62,8 @@ def _on_binding(
     data: TagRetired | TagUnbound | TagBound,
 ) -> list[Transition]:
     active = memory.active(MISSING_TAG, data.tag_id)
-    if active is None or active.card.asset_id is None:
-        return []
-    if isinstance(data, TagRetired):
-        cause = "the tag was retired"
-    elif parameters.only_bound and data.asset_id != active.card.asset_id:
-        cause = "the tag is on another asset now"
-    elif parameters.only_bound and isinstance(data, TagUnbound):
-        cause = "the tag was taken off its asset"
-    else:
+    cause = _end_of_binding(active, parameters, data) if active is not None else None
+    if active is None or cause is None:
         return []
     return end_or_resolve(
         memory,
@@ -80,6 +73,18 @@ def _on_binding(
         at=event.envelope.occurred_at,
         event_id=str(event.id),
     )
+
+
+def _end_of_binding(
+    active: Expectation, parameters: MissingTagParameters, data: TagRetired | TagUnbound | TagBound
+) -> str | None:
+    if isinstance(data, TagRetired):
+        return "the tag was retired"
+    if not parameters.only_bound or active.card.asset_id is None:
+        return None
+    if data.asset_id != active.card.asset_id:
+        return "the tag is on another asset now" if isinstance(data, TagBound) else None
+    return "the tag was taken off its asset" if isinstance(data, TagUnbound) else None
 
 
 def _concerns(memory: Memory, parameters: MissingTagParameters, data: TagPresenceChanged) -> bool:
