@@ -11,8 +11,8 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from tagtrail_ingest.adapters import ADAPTERS, Adapter, Message, adapter_for_route
-def native_schema() -> dict[str, object]: return {"type": "object"}
+from tagtrail_ingest.adapters import ADAPTERS, ROUTES, Adapter, Message, adapter_for_route
+from tagtrail_ingest.adapters.native import native_schema
 from tagtrail_ingest.bodies import (
     AppendReply,
     AppendResult,
@@ -111,7 +111,7 @@ def _add_sightings(router: APIRouter, state: State) -> None:
     ) -> Response:
         adapter = adapter_for_route(format)
         if adapter is None:
-            raise NotFoundError(f"no format {format!r}; formats are {', '.join(sorted(ADAPTERS))}")
+            raise NotFoundError(f"no format {format!r}; formats are {', '.join(sorted(ROUTES))}")
         return await _take(state, request, who, adapter, format, idempotency_key, site_id)
 
 

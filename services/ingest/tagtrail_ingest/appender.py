@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tagtrail_kernel.envelope import Envelope, Sealed, seal_all
+from tagtrail_kernel.envelope import Sealed
 from tagtrail_kernel.errors import RejectedError, UnavailableError
 from tagtrail_kernel.log import MAX_BATCH, Appended, EventLog
 
@@ -71,10 +71,6 @@ class Appender:
         positions = [p for r in results for p in r.positions]
         return Appended(positions, duplicates, results[-1].last, results[-1].recorded_at)
 
-    async def publish(self, log_id: int, facts: Sequence[Envelope]) -> Appended:
-        """Seal and append; this is what the direct sink of other services calls."""
-        return await self.append(log_id, seal_all(facts))
-
     async def _enqueue(
         self, log_id: int, facts: Sequence[Sealed], receipts: Sequence[bytes]
     ) -> Appended:
@@ -106,7 +102,7 @@ class Appender:
 
     async def _commit(self, log_id: int, group: list[_Request]) -> None:
         facts = [f for r in group for f in r.facts]
-        receipts = [h for r in group for h in r.receipts]
+        receipts = list(dict.fromkeys(h for r in group for h in r.receipts))
         try:
             appended = await self._log.append(log_id, facts, writer=self._writer, receipts=receipts)
         except UnavailableError as error:

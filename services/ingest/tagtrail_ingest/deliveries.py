@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from tagtrail_ingest.adapters import Adapter, Message, Router, UnreadableError
 from tagtrail_ingest.intake import Intake, Prepared, message_hash
@@ -14,6 +16,10 @@ from tagtrail_kernel.errors import DomainError, UnavailableError
 from tagtrail_kernel.log import EventLog
 
 log = logging.getLogger(__name__)
+
+MOST_REMEMBERED: Final = 100_000
+"""Messages of this connection that are remembered: more than the broker lets be unacknowledged
+many times over, about 10 MB."""
 
 
 @dataclass(slots=True)
@@ -27,9 +33,12 @@ class _Group:
 class Deliveries:
     """Handles deliveries of one tenant's broker.
 
-    A message whose facts carry their own ids may come as often as it likes. For others a receipt
-    (hash of topic and bytes) is committed together with the facts; a redelivery that finds its
-    receipt within the window is the same message and is only acknowledged.
+    A message whose facts carry their own ids may come as often as it likes. Of others, within one
+    connection a redelivery has the packet id of its first copy. Across connections a receipt
+    (hash of topic and bytes, committed together with the facts) tells it: a flagged or early
+    message that finds a receipt from before this connection is the same message. Both are only
+    acknowledged. The DUP flag alone says nothing: nats-server also sets it on a first delivery
+    that it had held back because too many were unacknowledged.
     """
 
     def __init__(
@@ -49,7 +58,8 @@ class Deliveries:
         self._log = event_log
         self._window_s = window_s
         self._connection = 0
-        self._of_this_connection: set[bytes] = set()
+        self._by_packet_id: dict[int, bytes] = {}
+        self._of_this_connection: OrderedDict[bytes, None] = OrderedDict()
 
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Make deliveries durable; when this returns they may be acknowledged.
@@ -57,8 +67,13 @@ class Deliveries:
         Raises:
             UnavailableError: nothing is confirmed; hand them over again.
         """
+        if deliveries[0].connection != self._connection:
+            self._connection = deliveries[0].connection
+            self._by_packet_id.clear()
+            self._of_this_connection.clear()
+        digests = [message_hash(d.topic, d.payload) for d in deliveries]
         group = _Group()
-        for delivery, digest in await self._first_copies(deliveries):
+        for delivery, digest in await self._first_copies(deliveries, digests):
             self._prepare(group, delivery, digest)
         await self._quarantine.keep(self._log_id, group.unread)
         for unread in group.unread:
@@ -67,40 +82,44 @@ class Deliveries:
             )
         if group.prepared:
             await self._commit(group)
+        self._remember(deliveries, digests)
 
-    async def _first_copies(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, bytes]]:
-        digests = [message_hash(d.topic, d.payload) for d in deliveries]
+    def _remember(self, deliveries: Sequence[Delivery], digests: Sequence[bytes]) -> None:
+        """Note what is durable now; earlier it would hide a message whose commit failed."""
+        self._by_packet_id.update(
+            (d.mid, h) for d, h in zip(deliveries, digests, strict=True) if d.qos
+        )
+        self._of_this_connection.update(dict.fromkeys(digests))
+        while len(self._of_this_connection) > MOST_REMEMBERED:
+            self._of_this_connection.popitem(last=False)
+
+    async def _first_copies(
+        self, deliveries: Sequence[Delivery], digests: Sequence[bytes]
+    ) -> list[tuple[Delivery, bytes]]:
         doubtful = list({h for d, h in zip(deliveries, digests, strict=True) if d.dup or d.early})
         settled = (
             await self._log.settled(self._log_id, doubtful, within_s=self._window_s)
             if doubtful
             else set()
         )
-        in_group: set[bytes] = set()
+        settled -= self._of_this_connection.keys()
+        in_group: dict[int, bytes] = {}
         first: list[tuple[Delivery, bytes]] = []
         for delivery, digest in zip(deliveries, digests, strict=True):
-            if self._is_repeat(delivery, digest, settled, in_group):
+            mid = delivery.mid
+            same_packet = digest in (self._by_packet_id.get(mid), in_group.get(mid))
+            if (delivery.dup and same_packet) or (
+                (delivery.dup or delivery.early) and digest in settled
+            ):
                 self._intake.refuse(
                     self._log_id, "mqtt", delivery.received_at, "message.redelivered"
                 )
             else:
                 first.append((delivery, digest))
-            in_group.add(digest)
+            settled.discard(digest)
+            if delivery.qos:
+                in_group[mid] = digest
         return first
-
-    def _is_repeat(
-        self, delivery: Delivery, digest: bytes, settled: set[bytes], in_group: set[bytes]
-    ) -> bool:
-        if delivery.connection != self._connection:
-            self._connection = delivery.connection
-            self._of_this_connection.clear()
-        if delivery.dup:
-            return digest in settled or digest in in_group
-        if not delivery.early:
-            return False
-        known = digest in self._of_this_connection
-        self._of_this_connection.add(digest)
-        return digest in settled and not known
 
     def _prepare(self, group: _Group, delivery: Delivery, digest: bytes) -> None:
         match = self._router.for_topic(delivery.topic)

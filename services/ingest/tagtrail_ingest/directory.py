@@ -17,6 +17,8 @@ from typing import Final
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.registrations import (
     ConfigChanged,
+    GatewayRegistered,
+    GatewayRetired,
     RetentionSet,
     TagRegistered,
     TagRetired,
@@ -78,6 +80,7 @@ class Directory:
     sites: dict[str, str] = field(default_factory=dict)
     _identities: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _tags: set[str] = field(default_factory=set)
+    _gateways: set[str] = field(default_factory=set)
 
     def fold(self, events: Iterable[Recorded], last: int) -> None:
         """Take in registry events up to a position; events already folded change nothing."""
@@ -103,6 +106,10 @@ class Directory:
                 self.open_enrolment = data.values.get("mode") == "open"
             case RetentionSet():
                 self.retention[data.event_class] = data.keep_days
+            case GatewayRegistered():
+                self._gateways.add(data.gateway_id)
+            case GatewayRetired():
+                self._gateways.discard(data.gateway_id)
             case ZoneRegistered():
                 self.sites[data.zone_id] = data.site_id
             case _:
@@ -112,6 +119,10 @@ class Directory:
         for identity in self._identities.pop(tag_id, ()):
             if self.tag_of.get(identity) == tag_id:
                 del self.tag_of[identity]
+
+    def has_gateway(self, gateway_id: str) -> bool:
+        """Return whether a gateway is registered."""
+        return gateway_id in self._gateways
 
     def knows(self, tag_id: str) -> bool:
         """Return whether a tag id is enrolled."""

@@ -26,9 +26,10 @@ from tagtrail_ingest.appender import Appender
 from tagtrail_ingest.directory import Directory
 from tagtrail_ingest.tallies import Tallies
 from tagtrail_kernel.clock import Clock, Ids, uuid8
-from tagtrail_kernel.envelope import Envelope, Sealed, seal
+from tagtrail_kernel.envelope import Envelope, Sealed, seal, seal_all
 from tagtrail_kernel.errors import ConflictError, DomainError, ForbiddenError
-from tagtrail_kernel.log import Appended
+from tagtrail_kernel.events.registry import Family
+from tagtrail_kernel.log import Appended, EventLog
 
 log = logging.getLogger(__name__)
 
@@ -100,14 +101,17 @@ def message_hash(topic: str, payload: bytes) -> bytes:
 class Intake:
     """Turns messages into facts for the tenants of this process."""
 
-    def __init__(self, appender: Appender, tallies: Tallies, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, event_log: EventLog, appender: Appender, tallies: Tallies, clock: Clock, ids: Ids
+    ) -> None:
+        self._log = event_log
         self._appender = appender
         self._tallies = tallies
         self._clock = clock
         self._ids = ids
         self._directories: dict[int, Directory] = {}
         self._repeats: OrderedDict[bytes, datetime] = OrderedDict()
-        self._states: dict[tuple[int, str, str], bytes] = {}
+        self._states: dict[tuple[int | str, ...], bytes] = {}
 
     def directory(self, log_id: int) -> Directory:
         """Return the registry of a tenant."""
@@ -168,6 +172,12 @@ class Intake:
             tag_id = reading.tag_id or directory.resolve(reading.identities)
             if tag_id is None or (reading.tag_id and not directory.knows(reading.tag_id)):
                 self._note_unenrolled(prepared, directory, reading)
+            elif reading.needs_known_gateway and not directory.has_gateway(
+                reading.draft.gateway_id
+            ):
+                prepared.verdicts.append(
+                    Verdict(reading.index, "rejected", reason="unknown_gateway")
+                )
             elif reading.repeat_window_s and self._repeated(reading, prepared.at):
                 prepared.verdicts.append(Verdict(reading.index, "repeated"))
             else:
@@ -210,7 +220,7 @@ class Intake:
 
     def _same_state(self, log_id: int, fact: GatewayFact) -> bool:
         event = fact.event
-        slot = (log_id, event.gateway_id, event.kind)
+        slot = (log_id, event.gateway_id, event.kind, *sorted(event.values or ()))
         content = msgspec.json.encode((event.online, event.values))
         same = self._states.get(slot) == content
         self._states[slot] = content
@@ -255,8 +265,26 @@ class Intake:
         self._tallies.add(log_id, at, adapter or "none", outcome)
 
     async def append_facts(self, log_id: int, envelopes: Iterable[Envelope]) -> Appended:
-        """Append business facts."""
-        return await self._appender.publish(log_id, list(envelopes))
+        """Append business facts; what they register holds for the next message of this process."""
+        facts = seal_all(envelopes)
+        appended = await self._appender.append(log_id, facts)
+        if any(fact.family & Family.REGISTRY for fact in facts):
+            await self.catch_up(self.directory(log_id))
+        return appended
+
+    async def catch_up(self, directory: Directory) -> None:
+        """Fold what the log says about the registry up to its end.
+
+        Raises:
+            UnavailableError: the log is out of reach.
+        """
+        while True:
+            page = await self._log.read(
+                directory.log_id, after=directory.position, limit=5000, families=Family.REGISTRY
+            )
+            if page is None:
+                return
+            directory.fold(page.events, page.last)
 
 
 _OUTCOMES: Final = {

@@ -63,7 +63,7 @@ class Ingest:
         self.appender = Appender(
             deps.log, writer=settings.writer, inflight=settings.inflight_appends
         )
-        self.intake = Intake(self.appender, self.tallies, deps.clock, deps.ids)
+        self.intake = Intake(deps.log, self.appender, self.tallies, deps.clock, deps.ids)
         self.quarantine = Quarantine(database)
         self.router = Router(topic_rules(settings.topic_rules))
         self._leadership = Leadership(database)
@@ -77,16 +77,7 @@ class Ingest:
     async def load_directories(self) -> None:
         """Fold every tenant's registry before the first request is answered."""
         for tenant in await self.deps.access.tenants():
-            await self._catch_up(self.intake.directory(tenant.log_id))
-
-    async def _catch_up(self, directory: Directory) -> None:
-        while True:
-            page = await self.deps.log.read(
-                directory.log_id, after=directory.position, limit=5000, families=Family.REGISTRY
-            )
-            if page is None:
-                return
-            directory.fold(page.events, page.last)
+            await self.intake.catch_up(self.intake.directory(tenant.log_id))
 
     async def follow_directories(self) -> None:
         """Keep every tenant's registry fresh, for ever."""
@@ -119,7 +110,7 @@ class Ingest:
             if page is not None and page.first == directory.position + 1:
                 directory.fold(page.events, page.last)
             else:
-                await self._catch_up(directory)
+                await self.intake.catch_up(directory)
 
     async def hold_mqtt_session(self) -> None:
         """Take sightings from the broker while this process is the one that may."""
@@ -143,7 +134,10 @@ class Ingest:
             clock=self.deps.clock,
             queue_bytes=self.settings.mqtt_queue_bytes,
         )
-        await self._session.run(lambda: self._leadership.holds(name, log_id))
+        try:
+            await self._session.run(lambda: self._leadership.holds(name, log_id))
+        finally:
+            await self._leadership.close()
 
     async def _mqtt_tenant(self) -> int:
         while True:
@@ -180,7 +174,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         mqtt_connected=ingest.mqtt_connected,
     )
     if isinstance(deps.sink, DirectSink):
-        deps.sink.connect(ingest.appender.publish)
+        deps.sink.connect(ingest.intake.append_facts)
     tasks = [ingest.tallies.write_tallies, ingest.follow_directories]
     projections: Sequence[functools.partial[Relay]] = ()
     if deps.settings.mqtt_url:

@@ -46,7 +46,7 @@ async def serve(
         running.infrastructure(settings) as ready,
         running.serving(ready, chosen, bound) as server,
     ):
-        note = running.note_process(ready, server.url)
+        note = running.note_process(ready, server.url) if not settings.database_url else None
         if note is not None:
             path, _ = await running.administrator_key(ready, server.tenant)
             typer.echo(f"Tagtrail answers at {server.url}  (administrator's key: {path})")

@@ -1,6 +1,7 @@
 """Quarantine, hourly tallies, consumers."""
 
 from alembic import op
+
 from tagtrail_kernel.migrations import consumer_table_sql, run_sql
 
 revision = "0001"

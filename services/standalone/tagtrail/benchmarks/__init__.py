@@ -1,0 +1,1 @@
+"""Measurements that print ratios; their limits are in bench/limits.json."""
