@@ -103,8 +103,7 @@ class Engine:
 
     def _register(self, event: Recorded) -> None:
         data = event.data
-        if not self.state.registry.fold(event.position, data):
-            return
+        self.state.registry.fold(event.position, data)
         if isinstance(data, TagRetired):
             if self.state.tags.pop(data.tag_id, None) is not None:
                 self.effects.places[data.tag_id] = self.effects.presence[data.tag_id] = None

@@ -1,0 +1,360 @@
+"""Zones from signal strength: quick to enter, careful to leave."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from tests.support.locate_scene import START, Scene, alive, envelope, sighting, two_zones
+
+from tagtrail_kernel.envelope import Envelope
+from tagtrail_kernel.events.places import TagZoneChanged
+from tagtrail_kernel.events.registrations import (
+    ConfigChanged,
+    GatewayRegistered,
+    TagRegistered,
+    TagRetired,
+    ZoneRegistered,
+    ZoneRetired,
+)
+from tagtrail_kernel.events.sightings import TagAbsenceReported
+from tagtrail_locate.core.state import Hold
+from tagtrail_locate.core.thresholds import Thresholds
+from tagtrail_locate.core.zones import Lead, decide
+
+
+def at_metres(metres: float) -> float:
+    """Return the power at a distance in the default model, dBm."""
+    return -59.0 - 27.0 * math.log10(metres)
+
+
+def heard(
+    start: float, end: float, a_m: float | None, b_m: float | None, *, every: float = 1.0
+) -> list[Envelope]:
+    """Return sightings by both gateways from given distances; None = not heard."""
+    found = []
+    for n in range(round((end - start) / every)):
+        at_s = start + n * every
+        if a_m is not None:
+            found.append(sighting(at_s, "gw-a", at_metres(a_m)))
+        if b_m is not None:
+            found.append(sighting(at_s + 0.05, "gw-b", at_metres(b_m)))
+    return found
+
+
+def test_one_sighting_is_enough_to_enter() -> None:
+    scene = Scene(two_zones())
+
+    scene.give([sighting(0.0, "gw-a", -70.0)])
+
+    assert scene.changes == [(0.0, "a")]
+    place = scene.place()
+    assert (place.zone_id, place.method, place.site_id) == ("a", "ble_zone", "hall")
+    assert place.confidence == 0.5
+    assert place.accuracy_m is not None
+    assert place.accuracy_m >= 3.0
+
+
+def test_a_wrong_first_zone_is_corrected_within_two_seconds() -> None:
+    scene = Scene(two_zones())
+
+    scene.give([sighting(0.0, "gw-a", at_metres(8)), *heard(0.2, 5.0, 8.0, 2.0)])
+
+    assert [zone for _, zone in scene.changes] == ["a", "b"]
+    assert scene.changes[1][0] <= 2.0
+
+
+def test_a_lead_below_the_margin_never_wins() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 30, 4.0, 8.0))
+
+    scene.give(heard(30, 300, 4.0, 4.0 * 0.85))
+
+    assert [zone for _, zone in scene.changes] == ["a"]
+
+
+def test_a_lead_above_the_margin_wins_after_its_time() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 30, 4.0, 8.0))
+
+    scene.give(heard(30, 300, 4.0, 4.0 * 0.6))
+
+    assert [zone for _, zone in scene.changes] == ["a", "b"]
+    fact = scene.facts[-1].data
+    assert isinstance(fact, TagZoneChanged)
+    assert fact.candidate_since_at is not None
+    waited_s = (scene.facts[-1].occurred_at - fact.candidate_since_at).total_seconds()
+    assert 3.0 <= waited_s <= 35.0
+    assert fact.from_zone_id == "a"
+    assert fact.configuration == "5"
+    assert 1 <= len(fact.evidence) <= 16
+
+
+def _leads(**metres: float) -> list[Lead]:
+    """Return zones at given distances, nearest first, with quiet levels."""
+    found = [
+        Lead(d, zone, f"gw-{zone}", -27 * math.log10(d), 0.3, 12, frozen=False, shift_db=0.0)
+        for zone, d in metres.items()
+    ]
+    return sorted(found)
+
+
+def _contested(rounds: list[list[Lead]], *, every_s: float = 1.0) -> Hold:
+    """Contest zone a, held for 30 s, once per round."""
+    hold = Hold(zone_id="a", since_s=0.0, entered=True)
+    for n, ranked in enumerate(rounds):
+        decide(hold, ranked, 30.0 + n * every_s, Thresholds(), settling=False)
+    return hold
+
+
+def test_three_leads_and_three_seconds_without_a_break_change_the_zone() -> None:
+    lead = _leads(a=6.0, b=2.0)
+
+    assert _contested([lead] * 3).zone_id == "a"
+    assert _contested([lead] * 4).zone_id == "b"
+    assert _contested([lead] * 9, every_s=0.3).zone_id == "a"
+    assert _contested([lead] * 2, every_s=5.0).zone_id == "a"
+
+
+def test_the_candidates_count_starts_anew_when_the_holder_leads_again() -> None:
+    lead, back = _leads(a=6.0, b=2.0), _leads(a=2.0, b=6.0)
+
+    hold = _contested([lead, lead, lead, back, lead, lead, lead])
+
+    assert hold.zone_id == "a"
+    assert (hold.candidate_id, hold.candidate_count) == ("b", 3)
+
+
+def test_the_candidates_count_starts_anew_when_another_zone_leads() -> None:
+    lead, other = _leads(a=6.0, b=2.0, c=9.0), _leads(a=6.0, b=9.0, c=2.0)
+
+    hold = _contested([lead, lead, lead, other, lead, lead, lead])
+
+    assert hold.zone_id == "a"
+    assert (hold.candidate_id, hold.candidate_count) == ("b", 3)
+
+
+def test_the_candidates_count_starts_anew_when_the_margin_is_missed() -> None:
+    lead, near = _leads(a=6.0, b=2.0), _leads(a=6.0, b=5.0)
+
+    assert _contested([lead, lead, lead, near, lead, lead, lead]).zone_id == "a"
+
+
+def test_a_tag_at_rest_leaves_slowly_unless_its_levels_show_that_it_moved() -> None:
+    lead = _leads(a=6.0, b=4.0)
+    moved = [each._replace(shift_db=7.0) for each in lead]
+
+    def contested(ranked: list[Lead], seconds: int) -> str | None:
+        hold = Hold(zone_id="a", since_s=0.0, entered=True)
+        for n in range(seconds):
+            decide(hold, ranked, 100.0 + n, Thresholds(), settling=False)
+        return hold.zone_id
+
+    assert contested(lead, 30) == "a"
+    assert contested(lead, 31) == "b"
+    assert contested(moved, 3) == "a"
+    assert contested(moved, 4) == "b"
+
+
+def test_a_silent_holder_loses_the_tag_within_its_grace_and_window() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 60, 2.0, 9.0))
+
+    scene.give(
+        [f for n in range(40) for f in (alive(60.0 + n, "gw-a"), *heard(60 + n, 61 + n, None, 9.0))]
+    )
+
+    assert [zone for _, zone in scene.changes] == ["a", "b"]
+    assert 65 <= scene.changes[1][0] <= 76
+
+
+def test_a_gateway_that_went_down_keeps_its_tags() -> None:
+    scene = Scene(two_zones())
+    scene.give(
+        [
+            sighting(
+                n + 0.1 * k, gateway, at_metres(2.0 if gateway == "gw-a" else 9.0), tag=f"t{k}"
+            )
+            for n in range(60)
+            for k in range(4)
+            for gateway in ("gw-a", "gw-b")
+        ]
+    )
+
+    scene.give(
+        [
+            sighting(60 + n + 0.1 * k, "gw-b", at_metres(9.0), tag=f"t{k}")
+            for n in range(120)
+            for k in range(4)
+        ]
+    )
+
+    assert {scene.zone(f"t{k}") for k in range(4)} == {"a"}
+    assert scene.engine.state.tags["t0"].radio.reason == "holder_frozen"
+
+
+def test_one_stray_reading_of_a_slow_tag_does_not_move_it() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 1200, 2.0, 9.0, every=60.0))
+
+    scene.give(heard(1200, 1260, 9.0, 2.0, every=60.0))
+    scene.give(heard(1260, 2400, 2.0, 9.0, every=60.0))
+
+    assert [zone for _, zone in scene.changes] == ["a"]
+    assert scene.engine.state.tags["tag-1"].window_s == pytest.approx(240, abs=5)
+
+
+def test_several_gateways_of_one_zone_are_one_candidate() -> None:
+    second = GatewayRegistered(gateway_id="gw-a2", site_id="hall", zone_id="a", x_m=1, y_m=1)
+    scene = Scene([*two_zones(), envelope(-1.0, second)])
+    near = {"gw-a": 3.0, "gw-a2": 2.0, "gw-b": 9.0}
+    scene.give([sighting(n + 0.0, g, at_metres(d)) for n in range(60) for g, d in near.items()])
+
+    near = {"gw-a": 2.0, "gw-a2": 3.0, "gw-b": 9.0}
+    scene.give([sighting(60.0 + n, g, at_metres(d)) for n in range(60) for g, d in near.items()])
+
+    assert [zone for _, zone in scene.changes] == ["a"]
+    assert scene.place().gateway_id == "gw-a"
+
+
+def test_a_gateway_without_zone_takes_the_one_it_stands_in() -> None:
+    placed = GatewayRegistered(gateway_id="gw-p", site_id="hall", x_m=15, y_m=2)
+    scene = Scene([*two_zones(), envelope(-1.0, placed)])
+
+    scene.give([sighting(0.0, "gw-p", -60.0)])
+
+    assert scene.zone() == "b"
+
+
+@pytest.mark.parametrize(
+    ("message_dbm", "gateway_dbm", "tag_dbm", "level_db", "reference"),
+    [
+        (-64.0, -71.0, None, -6.0, "message"),
+        (None, -71.0, None, 1.0, "gateway"),
+        (None, -71.0, -65.0, 7.0, "gateway"),
+        (None, None, None, -11.0, "default"),
+        (None, None, -65.0, -5.0, "default"),
+    ],
+)
+def test_the_power_at_one_metre_comes_from_message_then_gateway_then_default(
+    message_dbm: float | None,
+    gateway_dbm: float | None,
+    tag_dbm: float | None,
+    level_db: float,
+    reference: str,
+) -> None:
+    gateway = GatewayRegistered(
+        gateway_id="gw", site_id="hall", zone_id="a", rssi_1m_dbm=gateway_dbm
+    )
+    tag = TagRegistered(tag_id="tag-1", identities=("mac:1",), rssi_1m_dbm=tag_dbm)
+    scene = Scene([*two_zones(), envelope(-2.0, gateway), envelope(-1.0, tag)])
+
+    scene.give([sighting(0.0, "gw", -70.0, rssi_1m_dbm=message_dbm)])
+
+    link = scene.engine.state.tags["tag-1"].links["gw"]
+    assert link.levels_db == [pytest.approx(level_db)]
+    assert link.reference == reference
+
+
+def test_the_path_loss_exponent_of_the_gateway_decides_the_distance() -> None:
+    facts = [
+        envelope(
+            -1.0,
+            GatewayRegistered(
+                gateway_id="gw-a", site_id="hall", zone_id="a", path_loss_exponent=2.0
+            ),
+        )
+    ]
+    scene = Scene([*two_zones(), *facts])
+
+    scene.give([sighting(0.0, "gw-a", -79.0), sighting(0.1, "gw-b", -80.0)])
+
+    assert scene.zone() == "a"
+    scene.give([sighting(n / 2, g, -79.5) for n in range(1, 12) for g in ("gw-a", "gw-b")])
+    assert scene.zone() == "b"
+
+
+def test_an_absence_report_takes_that_gateway_out_at_once() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 30, 2.0, 9.0))
+    gone = TagAbsenceReported(tag_id="tag-1", gateway_id="gw-a")
+
+    scene.give([envelope(30.0, gone), *heard(30.1, 33, None, 9.0)])
+
+    assert scene.zone() == "b"
+
+
+def test_configuration_takes_effect_from_its_position_on_and_wrong_ones_are_refused() -> None:
+    scene = Scene(two_zones())
+    scene.give([envelope(0.0, ConfigChanged(section="locate", values={"exit_margin": 5}))])
+    refused = scene.engine.state.registry
+
+    assert refused.thresholds.exit_margin == 0.2
+    assert "exit_margin" in str(refused.trouble)
+    scene.give([envelope(1.0, ConfigChanged(section="locate", values={"exit_margin": 0.5}))])
+    scene.give([envelope(2.0, ConfigChanged(section="rule", values={}))])
+    assert refused.thresholds.exit_margin == 0.5
+    assert str(refused.trouble) == "None"
+    assert refused.version == 7
+
+
+def test_a_retired_zone_is_left_at_the_next_sighting() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 30, 2.0, 9.0))
+
+    scene.give([envelope(30.0, ZoneRetired(zone_id="a")), *heard(30.5, 32, 2.0, 9.0)])
+
+    assert scene.zone() == "b"
+
+
+def test_a_retired_tag_is_forgotten() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 10, 2.0, 9.0))
+
+    scene.give([envelope(10.0, TagRetired(tag_id="tag-1"))])
+
+    assert scene.places["tag-1"] is None
+    assert "tag-1" not in scene.engine.state.tags
+
+
+def test_a_zone_can_be_added_later() -> None:
+    scene = Scene(two_zones())
+    scene.give([sighting(n + 0.0, "gw-c", -60.0) for n in range(10)])
+    assert scene.changes == []
+
+    zone = ZoneRegistered(zone_id="c", site_id="hall", name="C")
+    gateway = GatewayRegistered(gateway_id="gw-c", site_id="hall", zone_id="c")
+    scene.give([envelope(10.0, zone), envelope(10.0, gateway), sighting(11.0, "gw-c", -60.0)])
+
+    assert scene.changes == [(11.0, "c")]
+
+
+def test_a_gateway_whose_clock_runs_ahead_does_not_move_time() -> None:
+    scene = Scene(two_zones())
+    scene.give(heard(0, 20, 2.0, 9.0))
+    ahead = sighting(20.0 + 3600.0, "gw-b", at_metres(9.0))
+
+    scene.give([ahead], recorded_at=START.replace(second=20))
+    scene.give(heard(21, 30, 2.0, 9.0))
+
+    state = scene.engine.state
+    assert state.counters == {"clock_ahead": 1}
+    assert state.tags["tag-1"].late == 0
+    assert state.watermarks_s["hall"] < START.timestamp() + 60
+
+
+def test_s10_a_still_tag_between_noise_and_bodies_stays_in_its_zone() -> None:
+    chance = random.Random(5)
+    scene = Scene(two_zones())
+    blocked = {"gw-a": False, "gw-b": False}
+    for second in range(1800):
+        for gateway, metres in (("gw-a", 4.0), ("gw-b", 7.0)):
+            if chance.random() < (0.25 if blocked[gateway] else 0.03):
+                blocked[gateway] = not blocked[gateway]
+            level = at_metres(metres) + chance.gauss(0, 2.8) - 6.0 * blocked[gateway]
+            scene.give([sighting(second + chance.random() * 0.9, gateway, round(level))])
+
+    after_entry = [change for change in scene.changes if change[0] > 15]
+    assert after_entry == []
+    assert scene.zone() == "a"
