@@ -462,9 +462,7 @@ async def test_a_group_of_more_than_a_message_holds_is_told_in_several(desk: Des
                 "default",
                 message_id=d.world.deps.ids.new(),
                 now=d.world.clock.now(),
-                interval=timedelta(seconds=1),
-                lease=timedelta(seconds=60),
-                most=2,
+                terms=outbox.Terms(timedelta(seconds=1), timedelta(seconds=60), most=2),
             )
         sizes.append(len(claimed.group.cards) if claimed is not None else 0)
 

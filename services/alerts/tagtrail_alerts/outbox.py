@@ -132,16 +132,23 @@ async def busy_channels(connection: Connection, log_id: int) -> list[str]:
     return [row["channel_id"] for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How messages are taken from the outbox.
+
+    Attributes:
+        interval: Least time between two messages of one channel.
+        lease: A message that has been `sending` for longer lost its sender.
+        most: Most alerts in one message.
+    """
+
+    interval: timedelta
+    lease: timedelta
+    most: int = MOST
+
+
 async def claim(
-    tx: Connection,
-    log_id: int,
-    channel_id: str,
-    *,
-    message_id: UUID,
-    now: datetime,
-    interval: timedelta,
-    lease: timedelta,
-    most: int = MOST,
+    tx: Connection, log_id: int, channel_id: str, *, message_id: UUID, now: datetime, terms: Terms
 ) -> Claimed | None:
     """Take the next message of a channel, if the channel's pace allows one now.
 
@@ -153,14 +160,12 @@ async def claim(
         channel_id: Channel.
         message_id: Identity of the try.
         now: Wall clock.
-        interval: Least time to the next message of this channel.
-        lease: A message that has been `sending` for longer lost its sender.
-        most: Most alerts in one message.
+        terms: Rate, lease and size.
     """
-    if not await take_pace(tx, log_id, channel_id, now=now, interval=interval):
+    if not await take_pace(tx, log_id, channel_id, now=now, interval=terms.interval):
         return None
-    await _recover(tx, log_id, channel_id, now=now, lease=lease)
-    rows = await _next_group(tx, log_id, channel_id, now=now, most=most)
+    await _recover(tx, log_id, channel_id, now=now, lease=terms.lease)
+    rows = await _next_group(tx, log_id, channel_id, now=now, most=terms.most)
     if not rows:
         await set_pace(tx, log_id, channel_id, now)
         return None

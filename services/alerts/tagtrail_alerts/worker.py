@@ -75,6 +75,10 @@ class Worker:
         self._sender = sender
         self._database = deps.database_of(NAME)
         self._random = random.Random(settings.jitter_seed or None)  # noqa: S311 - jitter
+        self._terms = outbox.Terms(
+            interval=timedelta(seconds=settings.send_interval_s),
+            lease=timedelta(seconds=2 * settings.send_timeout_s + LEASE_MARGIN_S),
+        )
         self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._messages = Counter(
             "tagtrail_alerts_messages_total",
@@ -147,8 +151,7 @@ class Worker:
                 channel_id,
                 message_id=self._deps.ids.new(),
                 now=self._deps.clock.now(),
-                interval=timedelta(seconds=self._settings.send_interval_s),
-                lease=timedelta(seconds=2 * self._settings.send_timeout_s + LEASE_MARGIN_S),
+                terms=self._terms,
             )
 
     async def _deliver(self, claimed: outbox.Claimed) -> None:

@@ -53,7 +53,22 @@ async def post(
         return Outcome("permanent", error.detail)
     except (guard.UnresolvedError, TimeoutError):
         return Outcome("retry", "the channel's host name cannot be resolved")
-    request = http.build_request(
+    request = _request(http, target, payload, timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _exchange(http, request)
+    except _NOT_SENT as error:
+        return Outcome("retry", f"no connection to the channel ({type(error).__name__})")
+    except (httpx2.HTTPError, TimeoutError) as error:
+        return Outcome(
+            "ambiguous", f"sent, but no answer ({type(error).__name__}); it may have arrived"
+        )
+
+
+def _request(
+    http: httpx2.AsyncClient, target: guard.Target, payload: dict[str, object], timeout_s: float
+) -> httpx2.Request:
+    return http.build_request(
         "POST",
         target.url,
         content=msgspec.json.encode(payload),
@@ -65,15 +80,6 @@ async def post(
         timeout=httpx2.Timeout(timeout_s, connect=timeout_s / 2, pool=timeout_s / 2),
         extensions={"sni_hostname": target.name},
     )
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _exchange(http, request)
-    except _NOT_SENT as error:
-        return Outcome("retry", f"no connection to the channel ({type(error).__name__})")
-    except (httpx2.HTTPError, TimeoutError) as error:
-        return Outcome(
-            "ambiguous", f"sent, but no answer ({type(error).__name__}); it may have arrived"
-        )
 
 
 async def _exchange(http: httpx2.AsyncClient, request: httpx2.Request) -> Reply:
