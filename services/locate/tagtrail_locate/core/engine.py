@@ -290,4 +290,13 @@ class Engine:
             answers.write_place(self.state, self.effects, tag, event)
         elif answers.is_due(tag):
             sources.refresh(self.state, tag)
+            self._check_sooner(tag)
             answers.write_place(self.state, self.effects, tag, event)
+
+    def _check_sooner(self, tag: TagState) -> None:
+        """Move the next judgement forward if the learned interval has become shorter."""
+        if tag.active_s is None or tag.check_s is None:
+            return
+        overdue_s, _ = presence.limits_s(tag, self.state.registry.thresholds)
+        if tag.check_s > tag.active_s + overdue_s:
+            self._check_at(tag, tag.active_s + overdue_s)

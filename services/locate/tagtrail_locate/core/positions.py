@@ -36,8 +36,8 @@ def take_range(
 ) -> Point | None:
     """Take in one range; returns a fix when it completes a round of the anchors in reach.
 
-    A round is complete when every anchor heard within the window has spoken since the last fix,
-    or when one of them speaks twice.
+    A round begins after a pause of half a window. It is complete when every anchor heard within
+    the window has spoken in it, or when one of them speaks twice.
 
     Args:
         tag: Changed in place.
@@ -56,17 +56,23 @@ def take_range(
     known = state.ranges.get(fact.gateway_id)
     if known is not None and at_s < known.at_s:
         return None
+    before_s = max((r.at_s for r in state.ranges.values()), default=at_s)
+    if at_s - before_s > 0.5 * thresholds.range_window_s:
+        state.pending = {}
     sigma = fact.sigma_m or thresholds.range_sigma_m
     state.ranges[fact.gateway_id] = Anchored(at_s, fact.range_m, sigma, event)
     if len(state.ranges) > MOST_ANCHORS:
         del state.ranges[min(state.ranges, key=lambda a: (state.ranges[a].at_s, a))]
-    again = fact.gateway_id in state.pending
-    state.pending[fact.gateway_id] = 1
     newest_s = max(r.at_s for r in state.ranges.values())
     fresh = [
         a for a, r in sorted(state.ranges.items())
         if r.at_s >= newest_s - thresholds.range_window_s and _is_placed(registry, a, anchor.site_id)
     ]  # fmt: skip
+    again = fact.gateway_id in state.pending
+    state.pending[fact.gateway_id] = 1
+    if len(fresh) < FEWEST_ANCHORS:
+        state.trouble = TooFewRangesError.code if again else state.trouble
+        return None
     if not again and any(a not in state.pending for a in fresh):
         return None
     state.pending = {}

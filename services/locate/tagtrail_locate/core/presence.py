@@ -133,11 +133,13 @@ def judge(
     if observed >= overdue or tag.presence == "overdue":
         return Verdict("overdue", _later(watermark_s, missing - observed), silent, observed)
     witnesses = [gateways[g] for g in usual_gateways(tag) if g in gateways]
-    alive = any(watermark_s - g.last_s <= thresholds.gateway_timeout_s for g in witnesses)
-    state: Presence = "unobservable"
-    if alive and tag.presence == "present":
-        state = "present"
-    return Verdict(state, _later(watermark_s, overdue - observed), silent, observed)
+    alive_for_s = max(
+        (g.last_s + thresholds.gateway_timeout_s - watermark_s for g in witnesses), default=-1.0
+    )
+    wait_s = overdue - observed
+    if alive_for_s < 0.0 or tag.presence != "present":
+        return Verdict("unobservable", _later(watermark_s, wait_s), silent, observed)
+    return Verdict("present", _later(watermark_s, min(wait_s, alive_for_s)), silent, observed)
 
 
 def _later(watermark_s: float, wait_s: float) -> float:
