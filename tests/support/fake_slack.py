@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
@@ -47,9 +48,11 @@ class FakeSlack:
         return f"http://127.0.0.1:{self.port}{SECRET_PATH}"
 
     @contextlib.asynccontextmanager
-    async def running(self, port: int = 0) -> AsyncIterator[FakeSlack]:
+    async def running(
+        self, port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[FakeSlack]:
         """Listen on loopback."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
+        server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
