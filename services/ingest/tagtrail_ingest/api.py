@@ -426,5 +426,6 @@ def _add_overview(router: APIRouter, state: State) -> None:
                 "by_adapter": totals,
                 "quarantine": await state.quarantine.counts(who.log_id),
                 "mqtt_connected": state.mqtt_connected(),
+                "topics_without_rule": state.intake.ignored_topics(),
             }
         )

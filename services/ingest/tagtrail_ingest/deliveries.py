@@ -131,9 +131,7 @@ class Deliveries:
             site_id=match.site_id if match else None,
         )
         if match is None:
-            group.unread.append(
-                Unread(message, None, "no-rule", "no topic rule names a format for this topic")
-            )
+            self._intake.ignore(self._log_id, delivery.topic, delivery.received_at)
             return
         try:
             prepared = self._intake.prepare(self._log_id, match.adapter, message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,11 @@ log = logging.getLogger(__name__)
 
 MOST_REPEATS: Final = 20_000
 """Remembered contents of formats that send exact doubles."""
+
+MOST_IGNORED: Final = 50
+"""Topics without a rule that are remembered for `GET /v1/ingest/stats`."""
+
+_OWN_OUTPUT: Final = re.compile(r"tagtrail/v1/[^/]*/events/")
 
 Status = Literal["accepted", "duplicate", "unenrolled", "rejected", "repeated"]
 
@@ -112,6 +118,7 @@ class Intake:
         self._directories: dict[int, Directory] = {}
         self._repeats: OrderedDict[bytes, datetime] = OrderedDict()
         self._states: dict[tuple[int | str, ...], bytes] = {}
+        self._ignored: OrderedDict[str, datetime] = OrderedDict()
 
     def directory(self, log_id: int) -> Directory:
         """Return the registry of a tenant."""
@@ -259,6 +266,19 @@ class Intake:
             outcomes[outcome] = outcomes.get(outcome, 0) + 1
         for outcome, count in outcomes.items():
             self._tallies.add(log_id, at, adapter, outcome, count)
+
+    def ignore(self, log_id: int, topic: str, at: datetime) -> None:
+        """Count a message on a topic that no rule names; its topic is remembered for people."""
+        if not _OWN_OUTPUT.match(topic):
+            self._ignored.pop(topic, None)
+            self._ignored[topic] = at
+            if len(self._ignored) > MOST_IGNORED:
+                self._ignored.popitem(last=False)
+            self._tallies.add(log_id, at, "none", "message.ignored")
+
+    def ignored_topics(self) -> list[str]:
+        """Return topics that no rule names, most recent first."""
+        return list(self._ignored)[::-1]
 
     def refuse(self, log_id: int, adapter: str | None, at: datetime, outcome: str) -> None:
         """Count a message that gave nothing."""

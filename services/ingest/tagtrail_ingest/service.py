@@ -129,7 +129,7 @@ class Ingest:
         self._session = MqttSession(
             self.deps.settings.mqtt_url,
             client_id=f"{self.settings.mqtt_client_id}-{log_id}",
-            filters=self.router.filters,
+            filters=self._filters(),
             handle=deliveries.take,
             clock=self.deps.clock,
             queue_bytes=self.settings.mqtt_queue_bytes,
@@ -138,6 +138,10 @@ class Ingest:
             await self._session.run(lambda: self._leadership.holds(name, log_id))
         finally:
             await self._leadership.close()
+
+    def _filters(self) -> Sequence[str]:
+        text = self.settings.mqtt_filters.replace(" ", "")
+        return self.router.filters if text == "rules" else text.split(",")
 
     async def _mqtt_tenant(self) -> int:
         while True:

@@ -19,6 +19,11 @@ class IngestSettings(BaseSettings):
         "tagtrail-ingest",
         description="MQTT client id of the persistent session; shared by replicas.",
     )
+    mqtt_filters: str = Field(
+        "#",
+        description="Comma-separated topic filters to subscribe to; `rules` subscribes to the topic "
+        "rules' own filters. One wide filter is right for nats-server (docs/adr/0005).",
+    )
     topic_rules: str = Field(
         "[]",
         description='JSON list of own topic rules, [{"pattern": "plant/+/ble", "adapter": "minew", '

@@ -40,9 +40,10 @@ mqtt {{
   host: 127.0.0.1
   port: {mqtt_port}
   ack_wait: "5s"
-  # Per subscription; those of one session may add up to 65535, and a filter that ends in /# is
-  # two. Beyond that the server refuses the subscription: this leaves 65.
-  max_ack_pending: 1000
+  # Per subscription and per session: more than one busy subscription in a session makes the server
+  # hold messages back and deliver them only after ack_wait. Ingest therefore has one, for `#`.
+  # Those of one session may add up to 65535; beyond that it refuses a subscription.
+  max_ack_pending: 8000
 }}
 
 authorization {{
