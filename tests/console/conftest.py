@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 from tests.setup_browser import find_chromium
 from tests.support.console_world import NOW, World, console_app, deps_of, hall, sign_in_code
@@ -57,9 +58,9 @@ async def signed_in(client: httpx2.AsyncClient, deps: Deps) -> httpx2.AsyncClien
     return client
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium; `make setup` installs it."""
+    """Debian's Chromium; `make setup` installs it. Its tests share a module's event loop."""
     path = find_chromium()
     if path is None:
         pytest.fail("no Chromium: run `make setup`, or set CHROMIUM to the path of one")

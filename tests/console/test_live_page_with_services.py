@@ -19,7 +19,7 @@ from tagtrail_kernel.clock import SystemClock
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.settings import KernelSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 SLOW_MS = 20_000
 
 REGISTRATIONS: list[tuple[str, dict[str, Any]]] = [

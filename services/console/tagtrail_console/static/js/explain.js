@@ -8,8 +8,8 @@ export function drawExplanation(body, model) {
   return [
     h("p", { class: "note" }, body.because),
     conflict(body.conflict ?? [], model),
-    candidates(body.candidates ?? [], model),
     ranges(body.ranging, model),
+    candidates(body.candidates ?? [], model),
     notHeard(body.not_heard ?? [], model),
     presence(body.presence),
     h("p", { class: "quiet" }, [

@@ -13,6 +13,7 @@ import { TagList } from "./tags.js";
 import { number, t, tn } from "./texts.js";
 
 const POLL_MS = 5_000;
+const DRAW_MS = 200;
 const HEALTH_MS = 15_000;
 const HIDDEN_MS = 60_000;
 const SETTLE_MS = 700;
@@ -138,12 +139,12 @@ function drawEmpty() {
 
 /* ---- following ---- */
 
-const redraw = framed(() => {
+const redraw = gathered(() => requestAnimationFrame(() => {
   plan.drawTags();
   tags.draw();
   panel.draw();
   drawFreshness();
-});
+}), DRAW_MS);
 
 const renewPlan = gathered(() => named(Promise.all([loadPlan(), loadPlaces()]).then(() => {
   plan.renewSite();
@@ -255,18 +256,6 @@ function remember() {
 }
 
 /* ---- small things ---- */
-
-function framed(work) {
-  let waiting = false;
-  return () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      work();
-    });
-  };
-}
 
 function hint(element, words) {
   const box = byId("tooltip");

@@ -1,5 +1,6 @@
 // What the page knows, in one place. The services' JSON is read here and nowhere else.
 import { ageOf } from "./ages.js";
+import { compare } from "./texts.js";
 
 /** A tag that was silent for longer is drawn grey until the services say more, seconds. */
 const QUIET_S = 300;
@@ -23,6 +24,7 @@ export class Model {
     this.tags = new Map();
     this.stock = [];
     this.carried = new Map();
+    this.here = null;
     this.alerts = [];
     this.position = null;
     this.known = { plan: false, places: false, stock: false, alerts: false };
@@ -54,6 +56,7 @@ export class Model {
   }
 
   setAssets(items) {
+    this.here = null;
     this.assets = new Map(items.map((a) => [a.asset_id, {
       id: a.asset_id, name: a.name || a.asset_id, kind: a.kind ?? "crate",
     }]));
@@ -61,6 +64,7 @@ export class Model {
 
   /** Take the list of tags; places that are known already stay. */
   setTags(items) {
+    this.here = null;
     for (const item of items) {
       const tag = this.#tag(item.tag_id);
       tag.label = item.label ?? null;
@@ -72,6 +76,7 @@ export class Model {
 
   /** Take all places of the site: a tag that is not among them is no longer here. */
   setPlaces(items) {
+    this.here = null;
     const here = new Set(items.map((item) => item.tag_id));
     for (const tag of this.tags.values()) if (!here.has(tag.id)) tag.siteId = null;
     for (const item of items) this.setPlace(item);
@@ -83,6 +88,7 @@ export class Model {
     const tag = this.#tag(item.tag_id);
     const heardAt = time(item.last_heard_at);
     if (tag.heardAt !== null && heardAt !== null && heardAt < tag.heardAt) return null;
+    if (tag.siteId !== (item.site_id ?? null)) this.here = null;
     Object.assign(tag, {
       siteId: item.site_id ?? null, zoneId: item.zone_id ?? null,
       x: item.x_m ?? null, y: item.y_m ?? null, accuracy: item.accuracy_m ?? null,
@@ -129,9 +135,10 @@ export class Model {
 
   /** Tags that are on this site now, by name. */
   tagsHere() {
-    return [...this.tags.values()]
+    this.here ??= [...this.tags.values()]
       .filter((tag) => tag.siteId === this.site?.id)
-      .sort((a, b) => this.nameOf(a).localeCompare(this.nameOf(b), undefined, { numeric: true }));
+      .sort((a, b) => compare(this.nameOf(a), this.nameOf(b)));
+    return this.here;
   }
 
   /** Return the tag that an alert is about: its own, or the one that its asset carries. */
@@ -156,9 +163,7 @@ export class Model {
 
   newestHeard() {
     let newest = null;
-    for (const tag of this.tags.values()) {
-      if (tag.siteId === this.site?.id && tag.heardAt !== null) newest = Math.max(newest ?? 0, tag.heardAt);
-    }
+    for (const tag of this.tagsHere()) newest = Math.max(newest ?? 0, tag.heardAt);
     return newest;
   }
 

@@ -2,9 +2,9 @@
 // the screen through the factor --k, metres per pixel.
 import { ago } from "./ages.js";
 import { s } from "./dom.js";
-import { bounds, contains, stretch } from "./geometry.js";
+import { bounds, stretch } from "./geometry.js";
 import { shapeOf } from "./legend.js";
-import { LABEL_PX, NOWHERE, frameOf, hasPoint, path, seated, shapesOf } from "./shapes.js";
+import { LABEL_PX, NOWHERE, frameOf, hasPoint, isZonal, path, seated, shapesOf } from "./shapes.js";
 import { maybe, percent, t, tn } from "./texts.js";
 
 const LARGEST_ZOOM = 12;
@@ -84,7 +84,7 @@ export class Plan {
       dot.group.remove();
       this.dots.delete(id);
     }
-    this.spots = seated(here, (tag) => (this.#pointOf(tag) ? null : this.#shapeFor(tag)), this.masts, this.k);
+    this.spots = seated(here.filter(isZonal), (tag) => this.#shapeFor(tag), this.masts, this.k);
     for (const tag of here) this.#place(tag);
     this.#counts(here);
     this.#rove();
@@ -183,12 +183,23 @@ export class Plan {
     const room = spot ? (spot.to - spot.from) / this.k - 14 : 0;
     label.style.display = room < 24 ? "none" : "";
     if (room < 24) return;
-    label.style.transform = `translate(${spot.from + 7 * this.k}px, ${-spot.y}px)`;
     name.textContent = shape.name;
     for (let length = shape.name.length; length > 2 && text.getComputedTextLength() > room; length -= 1) {
       name.textContent = `${shape.name.slice(0, length - 2).trimEnd()}…`;
     }
-    count.setAttribute("dx", name.textContent ? "0.5em" : "0");
+    const wide = (text.getComputedTextLength() + 4) * this.k;
+    label.style.transform = `translate(${this.#clear(spot, wide)}px, ${-spot.y}px)`;
+  }
+
+  /** Return where a label begins: at the left, or right of a gateway that stands in its way. */
+  #clear(spot, wide) {
+    const reach = 14 * this.k;
+    let x = spot.from + 7 * this.k;
+    for (const { spot: [mx, my] } of [...this.masts.values()].sort((a, b) => a.spot[0] - b.spot[0])) {
+      const meets = Math.abs(my - spot.y) < 1.4 * reach && mx + reach > x && mx - reach < x + wide;
+      if (meets && mx + reach + wide < spot.to) x = mx + reach;
+    }
+    return x;
   }
 
   #gateway(gateway) {
@@ -210,33 +221,23 @@ export class Plan {
     return [name, `${t("gateway.kind")}: ${maybe(`health.${health}`, health)}${heard}`];
   }
 
-  /**
-   * Return the point at which a tag is drawn, or null if it only gets some spot in its zone. Signal
-   * strength tells a zone: its point counts only where it agrees with that zone.
-   */
-  #pointOf(tag) {
-    if (!hasPoint(tag)) return null;
-    const shape = this.shapes.get(tag.zoneId);
-    const zonal = tag.method === "ble_zone" || tag.method === "claimed";
-    return zonal && shape && !contains(shape.outline, tag.x, tag.y) ? null : [tag.x, tag.y];
-  }
-
   #shapeFor(tag) {
     return this.shapes.get(tag.zoneId) ?? this.shapes.get(NOWHERE) ?? null;
   }
 
   #place(tag) {
-    const point = this.#pointOf(tag);
-    const given = point ? { spot: point, size: 1 } : this.spots.get(tag.id);
+    const given = isZonal(tag) ? this.spots.get(tag.id) : { spot: [tag.x, tag.y], size: 1 };
     if (!given) return;
     const dot = this.dots.get(tag.id) ?? this.#dot(tag);
-    const state = this.model.stateOf(tag);
     dot.tag = tag;
     dot.spot = given.spot;
+    const key = [...given.spot, given.size, this.model.stateOf(tag), tag.method, tag.zoneId, tag.confidence, this.fits(tag)].join();
+    if (dot.key === key) return;
+    dot.key = key;
     dot.group.style.transform = `translate(${given.spot[0]}px, ${-given.spot[1]}px)`;
     dot.body.style.setProperty("--size", given.size.toFixed(2));
-    dot.group.dataset.state = state;
-    dot.shape.setAttribute("d", shapeOf(tag.method, point !== null));
+    dot.group.dataset.state = this.model.stateOf(tag);
+    dot.shape.setAttribute("d", shapeOf(tag.method, !isZonal(tag)));
     dot.group.classList.toggle("dim", !this.fits(tag));
     dot.group.setAttribute("aria-label", this.#words(tag).join(", "));
   }
@@ -248,7 +249,10 @@ export class Plan {
     const group = s("g", { class: "tag", role: "button", tabindex: -1, data: { tag: tag.id } }, body);
     const dot = { group, body, shape, tag, spot: [0, 0] };
     this.#hinted(group, () => this.#words(dot.tag));
-    group.addEventListener("focus", () => this.#accuracy());
+    group.addEventListener("focus", () => {
+      group.setAttribute("aria-label", this.#words(dot.tag).join(", "));
+      this.#accuracy();
+    });
     group.addEventListener("blur", () => this.#accuracy());
     this.dots.set(tag.id, dot);
     this.#still(() => this.layers.tags.append(group));
@@ -281,10 +285,10 @@ export class Plan {
   #accuracy() {
     const active = this.dots.get(document.activeElement?.dataset?.tag) ?? this.dots.get(this.selected);
     const layer = this.layers.accuracy;
-    if (!active || !active.tag.accuracy || !this.#pointOf(active.tag)) return layer.replaceChildren();
+    if (!active || !active.tag.accuracy || !hasPoint(active.tag)) return layer.replaceChildren();
     const circle = layer.firstChild ?? layer.appendChild(s("circle", { class: "accuracy" }));
     circle.setAttribute("r", active.tag.accuracy);
-    circle.style.transform = `translate(${active.spot[0]}px, ${-active.spot[1]}px)`;
+    circle.style.transform = `translate(${active.tag.x}px, ${-active.tag.y}px)`;
   }
 
   /** One mark is the plan's single tab stop; the arrow keys go on from there. */

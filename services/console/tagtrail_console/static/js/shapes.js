@@ -55,11 +55,15 @@ export function frameOf(model, shapes) {
   };
 }
 
+/** Whether a tag's method tells its zone and nothing finer, so that any point is only a hint. */
+export const isZonal = (tag) => !hasPoint(tag) || tag.method === "ble_zone" || tag.method === "claimed";
+
 /**
- * Give tags without coordinates a spot in their zone, and keep it while they stay.
+ * Give tags that are known by zone a spot of their own in it, near their hint where they have one.
+ * They keep it while they stay, so that the noise of signal strengths does not make them dance.
  *
- * @param tags The tags on the site.
- * @param shapeFor Returns the shape in which a tag wants a spot, or null.
+ * @param tags The tags that want a spot.
+ * @param shapeFor Returns the shape in which a tag wants it, or null.
  * @param masts Gateways by id; spots keep clear of them.
  * @param k Metres per pixel.
  * @returns {Map<string, {spot: number[], size: number}>} Spot and size of the mark, 0 to 1, by tag id.
@@ -68,44 +72,56 @@ export function seated(tags, shapeFor, masts, k) {
   const wanting = new Map();
   for (const tag of tags) {
     const shape = shapeFor(tag);
-    if (shape) wanting.set(shape, [...(wanting.get(shape) ?? []), tag.id]);
+    if (!shape) continue;
+    if (!wanting.has(shape)) wanting.set(shape, []);
+    wanting.get(shape).push(tag);
   }
   const avoid = [...masts.values()].map((mast) => mast.spot);
   const spots = new Map();
-  for (const [shape, ids] of wanting) {
-    const room = Math.max(16, 2 ** Math.ceil(Math.log2(ids.length)));
-    const { places, step } = placesIn(shape, room, k, avoid);
-    const seats = seatsOf(shape, ids, room);
-    for (const [id, seat] of seats) {
-      const spot = places[seat % Math.max(places.length, 1)] ?? middle(shape.outline);
-      spots.set(id, { spot, size: Math.min(1, step / (1.1 * DOT_PX * k)) });
+  for (const [shape, guests] of wanting) {
+    const { places, step } = placesIn(shape, guests.length, k, avoid);
+    const size = Math.min(1, step / (1.1 * DOT_PX * k));
+    for (const [id, seat] of seatsOf(shape, guests, places, step)) {
+      spots.set(id, { spot: places[seat] ?? middle(shape.outline), size });
     }
   }
   return spots;
 }
 
 /** Return the places in a shape; they change only with its crowd, the zoom, or the gateways. */
-function placesIn(shape, room, k, avoid) {
+function placesIn(shape, guests, k, avoid) {
+  const room = Math.max(16, 2 ** Math.ceil(Math.log2(guests * 1.25)));
   const key = `${room} ${k} ${avoid}`;
   if (shape.key !== key) {
     shape.key = key;
-    shape.places = slots(shape.outline, room, 1.35 * DOT_PX * k, 1.5 * LABEL_PX * k, avoid);
+    shape.seats = new Map();
+    shape.grid = slots(shape.outline, room, 1.35 * DOT_PX * k, 1.5 * LABEL_PX * k, avoid);
   }
-  return shape.places;
+  return shape.grid;
 }
 
-/** Return which seat each tag has: the one it had, else the first free one. */
-function seatsOf(shape, ids, room) {
-  const before = shape.seats ?? new Map();
-  const seats = new Map(ids.filter((id) => before.get(id) < room).map((id) => [id, before.get(id)]));
-  const taken = new Set(seats.values());
-  let free = 0;
-  for (const id of ids) {
-    if (seats.has(id)) continue;
-    while (taken.has(free)) free += 1;
-    taken.add(free);
-    seats.set(id, free);
+/** Return which seat each tag has: the one it had if its hint is still near, else the nearest free. */
+function seatsOf(shape, guests, places, step) {
+  const away = (tag, seat) => Math.hypot(places[seat][0] - tag.x, places[seat][1] - tag.y);
+  const stays = (tag, seat) => seat !== undefined && (!hasPoint(tag) || away(tag, seat) < 2 * step + (tag.accuracy ?? 0));
+  const before = shape.seats;
+  shape.seats = new Map();
+  const taken = new Set();
+  const sit = (tag, seat) => {
+    taken.add(seat);
+    shape.seats.set(tag.id, seat);
+  };
+  const staying = guests.filter((tag) => stays(tag, before.get(tag.id)));
+  for (const tag of staying) sit(tag, before.get(tag.id));
+  for (const tag of guests) {
+    if (shape.seats.has(tag.id)) continue;
+    let best = -1;
+    for (let seat = 0; seat < places.length; seat += 1) {
+      if (taken.has(seat)) continue;
+      if (best < 0 || away(tag, seat) < away(tag, best)) best = seat;
+      if (!hasPoint(tag)) break;
+    }
+    sit(tag, best);
   }
-  shape.seats = seats;
-  return seats;
+  return shape.seats;
 }

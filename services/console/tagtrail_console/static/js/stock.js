@@ -2,7 +2,7 @@
 // what was packed on the asset that carries the tag.
 import { byId, h } from "./dom.js";
 import { fold } from "./model.js";
-import { number, t } from "./texts.js";
+import { compare, number, t } from "./texts.js";
 
 export function drawStock(model, query) {
   if (!model.known.stock) return;
@@ -56,7 +56,6 @@ function grouped(model, query) {
     zone.lines.set(line.sku, sum);
     byZone.set(name, zone);
   }
-  const compare = (a, b) => a.localeCompare(b, undefined, { numeric: true });
   return [...byZone.values()]
     .sort((a, b) => compare(a.name, b.name))
     .map((zone) => ({ name: zone.name, lines: [...zone.lines.values()].sort((a, b) => compare(a.sku, b.sku)) }));
