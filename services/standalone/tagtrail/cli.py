@@ -15,6 +15,7 @@ import uvloop
 from tagtrail import demonstration, diagnosis, rebuilding, running
 from tagtrail.simulator.cli import simulate
 from tagtrail_kernel import events, logs
+from tagtrail_kernel.clock import SystemClock
 from tagtrail_kernel.errors import NotFoundError
 from tagtrail_kernel.settings import KernelSettings, load
 
@@ -269,7 +270,7 @@ def revoke_key(key_id: str, tenant: TenantSlug = "default") -> None:
         async with running.infrastructure(load(KernelSettings)) as settings:
             log_id = await tenant_of(settings, tenant)
             async with running.access_of(settings) as access:
-                await access.revoke_key(log_id, key_id, running.SystemClock().now())
+                await access.revoke_key(log_id, key_id, SystemClock().now())
 
     run(work())
     typer.echo(f"{key_id} is revoked")

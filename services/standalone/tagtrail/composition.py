@@ -7,21 +7,21 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from fastapi import FastAPI
+
 from tagtrail_alerts.service import build as build_alerts
 from tagtrail_alerts.settings import AlertsSettings
-from tagtrail_inventory.service import build as build_inventory
-from tagtrail_inventory.settings import InventorySettings
-from tagtrail_locate.service import build as build_locate
-from tagtrail_locate.settings import LocateSettings
-
 from tagtrail_console.service import build as build_console
 from tagtrail_console.settings import ConsoleSettings
 from tagtrail_ingest.service import build as build_ingest
 from tagtrail_ingest.settings import IngestSettings
+from tagtrail_inventory.service import build as build_inventory
+from tagtrail_inventory.settings import InventorySettings
 from tagtrail_kernel.bootstrap import deps_of
 from tagtrail_kernel.migrations import Migration
 from tagtrail_kernel.settings import KernelSettings, SettingsError, load
 from tagtrail_kernel.wiring import Deps, Service, app_of
+from tagtrail_locate.service import build as build_locate
+from tagtrail_locate.settings import LocateSettings
 
 BUILDERS: Final[dict[str, Callable[[Deps], Service]]] = {
     "ingest": lambda deps: build_ingest(deps, load(IngestSettings)),

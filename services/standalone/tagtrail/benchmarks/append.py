@@ -1,6 +1,6 @@
 """Append against a plain COPY of the same rows, side by side and alternating in one run.
 
-`python -m bench.log --json` starts the embedded servers and prints one JSON object. The COPY is
+`python -m tagtrail.benchmarks.append --json` starts the embedded servers and prints one JSON object. The COPY is
 `copy_records_to_table` of asyncpg into a table with the same columns and only its primary key:
 one commit per batch, no dedupe, no hash, no chain; its tuples are ready before the clock starts.
 """
@@ -10,16 +10,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import asyncpg
 import orjson
 
+from tagtrail.embedded import Embedded
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
 from tagtrail_kernel.clock import uuid8
 from tagtrail_kernel.envelope import Envelope, Sealed, seal
@@ -97,73 +99,112 @@ async def _read_back(log: PostgresLog, *, after: int) -> float:
     return round(events / (time.perf_counter() - began))
 
 
+class AppendAndCopy:
+    """Appends and COPYs of the same rows by turns, one connection each; an async context.
+
+    Args:
+        database_url: A database whose schema `log` is up to date.
+        log_id: Log that the facts are added to.
+        batches: Batches per turn, each committed alone.
+        batch_events: Events per batch.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        log_id: int = 1,
+        batches: int = 20,
+        batch_events: int = BATCH_EVENTS,
+    ) -> None:
+        self._url = database_url
+        self._log_id = log_id
+        self._batches = batches
+        self._batch_events = batch_events
+        self._position = 0
+        self._body_bytes = 0.0
+        self._append_s: list[float] = []
+        self._copy_s: list[float] = []
+
+    async def __aenter__(self) -> Self:
+        self._pool = LogPool(self._url, max_size=1)
+        await self._pool.open()
+        self.log = PostgresLog(self._pool)
+        self._plain = await asyncpg.connect(self._url)
+        await self._plain.execute(_PLAIN_TABLE)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._plain.execute("DROP SCHEMA bench CASCADE")
+        await self._plain.close()
+        await self._pool.close()
+
+    async def turn(self) -> None:
+        """Append and COPY one turn's events; which goes first alternates."""
+        size = self._batch_events
+        facts = sightings(self._batches * size, first=self._position)
+        self._body_bytes = statistics.fmean(len(fact.body) for fact in facts)
+        parts = [facts[i : i + size] for i in range(0, len(facts), size)]
+        first = self._position + 1
+        tables = [_rows(part, first + n * size) for n, part in enumerate(parts)]
+        self._position += len(facts)
+        for kind in ("append", "copy") if len(self._copy_s) % 2 else ("copy", "append"):
+            began = time.perf_counter()
+            if kind == "append":
+                for part in parts:
+                    await self.log.append(self._log_id, part, writer="bench")
+                self._append_s.append(time.perf_counter() - began)
+            else:
+                for rows in tables:
+                    await self._plain.copy_records_to_table(
+                        "plain", schema_name="bench", records=rows, columns=COLUMNS
+                    )
+                self._copy_s.append(time.perf_counter() - began)
+
+    def figures(self) -> dict[str, float]:
+        """Return medians over all turns but the first two.
+
+        Returns:
+            `events_per_s`, `copy_events_per_s`, `ratio_append_to_copy` (the median of the turns'
+            ratios), `batch_events`, and `body_bytes`, the mean size of a body.
+        """
+        appends, copies = self._append_s[2:], self._copy_s[2:]
+        events = self._batches * self._batch_events
+        return {
+            "events_per_s": round(events / statistics.median(appends)),
+            "copy_events_per_s": round(events / statistics.median(copies)),
+            "ratio_append_to_copy": round(
+                statistics.median(c / a for a, c in zip(appends, copies, strict=True)), 3
+            ),
+            "batch_events": self._batch_events,
+            "body_bytes": round(self._body_bytes),
+        }
+
+
 async def append_ratio(
     database_url: str, *, rounds: int = 15, batches: int = 20, batch_events: int = BATCH_EVENTS
 ) -> dict[str, float]:
-    """Measure appends and COPY of the same rows by turns; one connection each.
+    """Measure appends and COPY of the same rows by turns, and reading them back.
 
     Args:
         database_url: A database whose schema `log` is up to date; facts are added to log 1.
-        rounds: Turns of each, after two that warm up; the medians over them are returned.
+        rounds: Turns of each, after two that warm up.
         batches: Batches per turn, each committed alone.
         batch_events: Events per batch.
 
     Returns:
-        `events_per_s`, `copy_events_per_s`, their ratio `ratio_append_to_copy` (the median of the
-        rounds' ratios), `read_events_per_s` (the last turns read back in pages of 1000, hashes
-        checked), and `body_bytes`, the mean size of a body.
+        As `AppendAndCopy.figures`, and `read_events_per_s` (the last turns read back in pages of
+        1000, hashes checked).
     """
-    pool = LogPool(database_url, max_size=1)
-    await pool.open()
-    log = PostgresLog(pool)
-    plain = await asyncpg.connect(database_url)
-    await plain.execute(_PLAIN_TABLE)
-    append_s: list[float] = []
-    copy_s: list[float] = []
-    position = 0
-    body_bytes = 0.0
-    try:
-        for turn in range(rounds + 2):
-            facts = sightings(batches * batch_events, first=position)
-            body_bytes = statistics.fmean(len(fact.body) for fact in facts)
-            parts = [facts[i : i + batch_events] for i in range(0, len(facts), batch_events)]
-            tables = [_rows(part, position + 1 + n * batch_events) for n, part in enumerate(parts)]
-            position += len(facts)
-            for kind in ("append", "copy") if turn % 2 else ("copy", "append"):
-                began = time.perf_counter()
-                if kind == "append":
-                    for part in parts:
-                        await log.append(1, part, writer="bench")
-                    append_s.append(time.perf_counter() - began)
-                else:
-                    for rows in tables:
-                        await plain.copy_records_to_table(
-                            "plain", schema_name="bench", records=rows, columns=COLUMNS
-                        )
-                    copy_s.append(time.perf_counter() - began)
-        read_events_per_s = await _read_back(log, after=max(0, position - 100_000))
-    finally:
-        await plain.execute("DROP SCHEMA bench CASCADE")
-        await plain.close()
-        await pool.close()
-    append_s, copy_s = append_s[2:], copy_s[2:]
-    events = batches * batch_events
-    return {
-        "events_per_s": round(events / statistics.median(append_s)),
-        "copy_events_per_s": round(events / statistics.median(copy_s)),
-        "ratio_append_to_copy": round(
-            statistics.median(c / a for a, c in zip(append_s, copy_s, strict=True)), 3
-        ),
-        "read_events_per_s": read_events_per_s,
-        "batch_events": batch_events,
-        "body_bytes": round(body_bytes),
-    }
+    async with AppendAndCopy(database_url, batches=batches, batch_events=batch_events) as part:
+        for _ in range(rounds + 2):
+            await part.turn()
+        events = (rounds + 2) * batches * batch_events
+        read_events_per_s = await _read_back(part.log, after=max(0, events - 100_000))
+        return {**part.figures(), "read_events_per_s": read_events_per_s}
 
 
 async def _embedded(home: Path, options: dict[str, Any]) -> dict[str, float]:
-    # Only this entry point starts servers; `append_ratio` takes the caller's.
-    from tagtrail.embedded import Embedded  # noqa: PLC0415
-
     async with Embedded(home) as servers:
         await upgrade(servers.database_url, schema="log", package="tagtrail_ingest.migrations")
         return await append_ratio(servers.database_url, **options)
@@ -190,10 +231,10 @@ def main() -> None:
             Path(folder).chmod(0o711)  # the servers' account must pass through it
             figures = asyncio.run(_embedded(Path(folder) / "home", options))
     if given.json:
-        print(orjson.dumps(figures).decode())
+        sys.stdout.write(orjson.dumps(figures).decode() + "\n")
     else:
         for name, value in figures.items():
-            print(f"{name:>24}  {value}")
+            sys.stdout.write(f"{name:>24}  {value}\n")
 
 
 if __name__ == "__main__":
