@@ -163,8 +163,11 @@ class Engine:
     def _alive(self, gateway: GatewayState, at_s: float, position: int) -> None:
         gateway.position = position
         if at_s > gateway.last_s:
-            if at_s - gateway.last_s > self.state.registry.thresholds.gateway_timeout_s:
+            thresholds, pause_s = self.state.registry.thresholds, at_s - gateway.last_s
+            if pause_s > thresholds.gateway_timeout_s:
                 gateway.alive_since_s = at_s
+            if pause_s > thresholds.silence_grace_s:
+                gateway.resumed_s = at_s
             gateway.last_s = at_s
 
     def _report(self, event: Recorded, at_s: float, fact: Report) -> None:

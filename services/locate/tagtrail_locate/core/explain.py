@@ -192,8 +192,8 @@ def _link(
 ) -> Explanation:
     registry = state.registry
     age_s = tag.now_s - link.last_s
-    down = zones.is_down(gateway, link, age_s, registry.thresholds)
-    silent = age_s > max(registry.thresholds.silence_grace_s, 4.0 * link.gap_s)
+    known_s = zones.horizon_s(tag, link, gateway, registry.thresholds)
+    silent_s = max(known_s - link.last_s, 0.0)
     return {
         "gateway_id": gateway_id,
         "zone_id": registry.zone_of.get(gateway_id),
@@ -206,8 +206,8 @@ def _link(
         "reference": link.reference,
         "age_s": round(age_s, 3),
         "interval_s": round(link.gap_s, 3),
-        "silent": silent,
-        "gateway_down": silent and down,
+        "silent": silent_s > max(registry.thresholds.silence_grace_s, 4.0 * link.gap_s),
+        "gateway_behind_s": round(tag.now_s - known_s, 3),
         "event_id": str(UUID(bytes=link.last_event)),
     }
 

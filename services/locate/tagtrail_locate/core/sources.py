@@ -61,7 +61,11 @@ def take_sighting(state: State, tag: TagState, at_s: float, fact: Sighting) -> N
     link = tag.links.get(fact.gateway_id)
     if link is not None and fact.gateway_id == (tag.nearest_id or fact.gateway_id):
         presence.learn_gap(tag, at_s - link.last_s)
-    if not zones.listen(tag, fact.gateway_id, at_s, level[0], reference=level[1], event=tag.event):
+    gateway = state.gateways.get(fact.gateway_id)
+    known_s = zones.horizon_s(tag, link, gateway, state.registry.thresholds)
+    if not zones.listen(
+        tag, fact.gateway_id, at_s, level[0], known_s=known_s, reference=level[1], event=tag.event
+    ):
         tag.late += 1
         count(state, "late")
         return

@@ -210,6 +210,7 @@ class GatewayState(msgspec.Struct, array_like=True):
         site_id: Its site, by registration or by its own messages.
         last_s: Newest event time of anything it said; 0 if it never did.
         alive_since_s: Start of the present stretch without a gap of `gateway_timeout_s`.
+        resumed_s: Start of the present stretch without a gap of `silence_grace_s`.
         sighted_s: Newest event time of a sighting by it; None if none.
         minute: Minute since 1970 that is being counted.
         tags: Tags heard in that minute, with the number of readings.
@@ -226,6 +227,7 @@ class GatewayState(msgspec.Struct, array_like=True):
     site_id: str | None = None
     last_s: float = 0.0
     alive_since_s: float = 0.0
+    resumed_s: float = 0.0
     sighted_s: float | None = None
     minute: int = 0
     tags: dict[str, int] = {}

@@ -63,12 +63,12 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     settle_s: Seconds = 15.0
     settle_evaluations: Annotated[int, Meta(ge=1, le=1000)] = 2
     settle_lead_s: Seconds = 1.0
-    exit_margin: Share = 0.2
+    exit_margin: Share = 0.25
     exit_sigmas: Annotated[float, Meta(ge=0, le=10)] = 2.0
     exit_evaluations: Annotated[int, Meta(ge=1, le=1000)] = 3
     exit_lead_s: Seconds = 3.0
     resident_s: Seconds = 60.0
-    resident_lead_s: Seconds = 30.0
+    resident_lead_s: Seconds = 45.0
     moved_db: Annotated[float, Meta(ge=0, le=100)] = 6.0
     silence_grace_s: Seconds = 5.0
     silence_db_per_s: Annotated[float, Meta(ge=0, le=100)] = 2.0

@@ -51,7 +51,7 @@ class Lead(NamedTuple):
         level_db: Its smoothed level after the silence, dB below the power at 1 m.
         error_db: Standard error of the level, dB.
         kept: Readings that survived the fence.
-        frozen: Whether the gateway is down and its last level is kept.
+        frozen: Whether the gateway is behind or down, and its last level stands.
         shift_db: How far the level is from what it was for the last minute, dB.
     """
 
@@ -66,7 +66,14 @@ class Lead(NamedTuple):
 
 
 def listen(
-    tag: TagState, gateway_id: str, at_s: float, level_db: float, *, reference: str, event: bytes
+    tag: TagState,
+    gateway_id: str,
+    at_s: float,
+    level_db: float,
+    *,
+    known_s: float,
+    reference: str,
+    event: bytes,
 ) -> bool:
     """Put a reading into its link's window; returns False if it came too late to count.
 
@@ -75,10 +82,11 @@ def listen(
         gateway_id: Who heard it.
         at_s: Event time, seconds since 1970.
         level_db: Received power minus the power expected at 1 m, dB.
+        known_s: The gateway's horizon, see `horizon_s`: the window ends there.
         reference: Where the power at 1 m came from.
         event: Id of the sighting.
     """
-    if at_s < tag.now_s - tag.window_s:
+    if at_s < known_s - tag.window_s:
         return False
     link = tag.links.get(gateway_id)
     if link is None:
@@ -101,7 +109,7 @@ def listen(
     if at_s >= link.last_s:
         link.last_s, link.last_event, link.reference = at_s, event, reference
     link.count += 1
-    _trim(link, max(tag.now_s, at_s) - tag.window_s)
+    _trim(link, known_s - tag.window_s)
     _smooth(link)
     return True
 
@@ -125,23 +133,34 @@ def _smooth(link: Link) -> None:
     link.gap_s = (link.times_s[-1] - link.times_s[0]) / (readings - 1) if readings > 1 else 0.0
 
 
-def is_down(gateway: GatewayState | None, link: Link, age_s: float, thresholds: Thresholds) -> bool:
-    """Tell whether the silence of a link is the gateway's own.
+def horizon_s(
+    tag: TagState, link: Link | None, gateway: GatewayState | None, thresholds: Thresholds
+) -> float:
+    """Return the time up to which a gateway has told what it hears of a tag, seconds.
 
-    It is, if the gateway said nothing at all since (of any tag, nor of itself) although it used
-    to hear several tags. With fewer tags nothing tells the two apart, and the tag is doubted.
+    A gateway that said nothing lately (of any tag, nor of itself) although it used to hear
+    several tags is down, or keeps what it hears for later: until it speaks again, it knows the
+    world as of its last word. When it does, its pause is not held against the tags that it has
+    not yet had the time to hear. With fewer tags nothing tells a gateway's silence from the
+    tag's own, and the tag is doubted: then it is the tag's present moment.
 
     Args:
+        tag: Its present moment counts, not the clock.
+        link: What the gateway heard of the tag; None = nothing yet.
         gateway: The gateway, if it is known.
-        link: What it heard of the tag.
-        age_s: Silence of the link, seconds.
         thresholds: Of the tenant.
     """
-    if gateway is None or age_s > thresholds.gateway_hold_s:
-        return False
-    if gateway.last_s > link.last_s + 1.0:
-        return False
-    return max(len(gateway.tags), gateway.last_tags) >= TELLING_TAGS
+    now_s = tag.now_s
+    if gateway is None or link is None or now_s - link.last_s <= thresholds.silence_grace_s:
+        return now_s
+    if max(len(gateway.tags), gateway.last_tags) < TELLING_TAGS:
+        return now_s
+    pause_end_s = max(gateway.resumed_s, link.last_s)
+    if now_s - link.last_s > thresholds.gateway_hold_s:
+        return now_s
+    if now_s - gateway.last_s > thresholds.silence_grace_s:
+        return min(now_s, link.last_s + max(gateway.last_s - pause_end_s, 0.0))
+    return min(now_s, link.last_s + max(now_s - pause_end_s, 0.0))
 
 
 def level_of(
@@ -149,26 +168,23 @@ def level_of(
 ) -> tuple[float, bool] | None:
     """Return the level of a link now, with its silence held against it.
 
-    Readings that left the window are forgotten, unless the gateway is down: then the last level
-    stands.
+    Readings that left the window are forgotten; window and silence are measured up to the
+    gateway's horizon, so that the last level of a gateway that is down stands.
 
     Returns:
         (level in dB, whether it is frozen); None if nothing is left.
     """
-    age_s = tag.now_s - link.last_s
-    if age_s <= max(thresholds.silence_grace_s, 4.0 * link.gap_s):
-        if link.times_s and link.times_s[0] < tag.now_s - tag.window_s:
-            _trim(link, tag.now_s - tag.window_s)
-            _smooth(link)
-        return (link.mean_db, False) if link.kept else None
-    if link.kept and is_down(gateway, link, age_s, thresholds):
-        return link.mean_db, True
-    if _trim(link, tag.now_s - tag.window_s):
+    known_s = horizon_s(tag, link, gateway, thresholds)
+    if link.times_s and link.times_s[0] < known_s - tag.window_s:
+        _trim(link, known_s - tag.window_s)
         _smooth(link)
     if not link.kept:
         return None
-    excess_s = age_s - max(thresholds.silence_grace_s, 4.0 * link.gap_s)
-    return link.mean_db - thresholds.silence_db_per_s * max(excess_s, 0.0), False
+    excess_s = known_s - link.last_s - max(thresholds.silence_grace_s, 4.0 * link.gap_s)
+    level_db = link.mean_db
+    if excess_s > 0.0:
+        level_db -= thresholds.silence_db_per_s * excess_s
+    return level_db, known_s < tag.now_s
 
 
 def rank(tag: TagState, registry: Registry, gateways: dict[str, GatewayState]) -> list[Lead]:
