@@ -190,6 +190,7 @@ class Engine:
         minute = int(at_s // 60)
         if minute > gateway.minute:
             previous = minute == gateway.minute + 1
+            gateway.usual_tags = len(gateway.tags)
             gateway.last_tags = len(gateway.tags) if previous else 0
             gateway.last_count = sum(gateway.tags.values()) if previous else 0
             gateway.minute, gateway.tags = minute, {}

@@ -214,7 +214,8 @@ class GatewayState(msgspec.Struct, array_like=True):
         sighted_s: Newest event time of a sighting by it; None if none.
         minute: Minute since 1970 that is being counted.
         tags: Tags heard in that minute, with the number of readings.
-        last_tags: Tags heard in the minute before.
+        last_tags: Tags heard in the minute before; 0 if it was silent then.
+        usual_tags: Tags heard in the last minute before this one in which it heard any.
         last_count: Readings in the minute before.
         online: What its last status said.
         ahead_s: How far its clock was ahead of the recording, when it was not believed.
@@ -232,6 +233,7 @@ class GatewayState(msgspec.Struct, array_like=True):
     minute: int = 0
     tags: dict[str, int] = {}
     last_tags: int = 0
+    usual_tags: int = 0
     last_count: int = 0
     online: bool | None = None
     ahead_s: float | None = None

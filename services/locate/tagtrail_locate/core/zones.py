@@ -153,7 +153,7 @@ def horizon_s(
     now_s = tag.now_s
     if gateway is None or link is None or now_s - link.last_s <= thresholds.silence_grace_s:
         return now_s
-    if max(len(gateway.tags), gateway.last_tags) < TELLING_TAGS:
+    if max(len(gateway.tags), gateway.usual_tags) < TELLING_TAGS:
         return now_s
     pause_end_s = max(gateway.resumed_s, link.last_s)
     if now_s - link.last_s > thresholds.gateway_hold_s:
