@@ -46,7 +46,7 @@ def installer() -> list[str]:
         sudo
         and subprocess.run([sudo, "-n", "true"], check=False, capture_output=True).returncode == 0
     ):
-        return [sudo, "-n", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        return [sudo, "-n", "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
     raise BrowserMissingError(
         "The browser tests need Chromium. Install it (`sudo apt-get install chromium`), or set "
         "CHROMIUM to the path of one; this user is not root and may not use sudo without a password."

@@ -70,12 +70,14 @@ async def visiting(
         page = await window.new_page()
         visit = Visit(page, world, base)
         await page.goto(f"{base}/console/enter?code={await sign_in_code(deps, role)}")
-        await page.get_by_role("button", name="Sign in").click()
-        if query:
-            await page.goto(f"{base}/console/{query}")
-        await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
-        yield visit
-        await window.close()
+        try:
+            await page.get_by_role("button", name="Sign in").click()
+            if query:
+                await page.goto(f"{base}/console/{query}")
+            await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+            yield visit
+        finally:
+            await window.close()
 
 
 async def test_the_page_shows_the_plan_the_stock_and_the_alerts(browser: Browser) -> None:
@@ -259,6 +261,28 @@ async def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, sch
         assert box is not None
         assert box["width"] <= PHONE["width"]
         assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
+async def test_everything_that_takes_the_focus_has_a_name(
+    browser: Browser, viewport: dict[str, int]
+) -> None:
+    async with visiting(browser, hall(), viewport=viewport, query="?tag=tag-05") as visit:
+        await expect(visit.page.locator("#panel .trail li")).to_have_count(2)
+        tools = await visit.page.context.new_cdp_session(visit.page)
+
+        tree = (await tools.send("Accessibility.getFullAXTree"))["nodes"]
+
+        focusable = [
+            node
+            for node in tree
+            if any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
+            and node["role"]["value"] not in {"RootWebArea", "listitem"}
+        ]  # fmt: skip
+        nameless = [n["role"]["value"] for n in focusable if not n.get("name", {}).get("value")]
+        assert len(focusable) > 60
+        assert nameless == []
+        assert await visit.page.locator("h1").count() == 1
 
 
 async def test_dark_mode_is_dark_and_light_mode_is_light(browser: Browser) -> None:

@@ -30,9 +30,9 @@ export function drawLegend(host) {
     return svg;
   };
   host.append(
-    h("h3", {}, t("legend.shape")),
+    h("p", { class: "over" }, t("legend.shape")),
     h("ul", {}, Object.keys(SHAPES).map((shape) => row(mark(shape, "present"), t(`legend.${shape}`)))),
-    h("h3", {}, t("legend.colour")),
+    h("p", { class: "over" }, t("legend.colour")),
     h("ul", {}, STATES.map((state) => row(mark("square", state), t(`legend.${state}`)))),
     h("p", { class: "quiet" }, t("legend.keys")),
   );
