@@ -152,7 +152,7 @@ class Engine:
         if ahead_s <= limit:
             gateway.ahead_s = None
             return at_s
-        others = [g.last_s for g in self.state.gateways.values() if g is not gateway]
+        others = [g.last_s for g in self.state.gateways.values() if g is not gateway and g.last_s]
         if not others or at_s - max(others) <= limit:
             gateway.ahead_s = None
             return at_s
