@@ -162,9 +162,8 @@ class MemoryLog:
         tenant = self._tenant(log_id)
         async with self._grown:
             try:
-                await asyncio.wait_for(
-                    self._grown.wait_for(lambda: len(tenant.events) > after), timeout_s
-                )
+                async with asyncio.timeout(timeout_s):
+                    await self._grown.wait_for(lambda: len(tenant.events) > after)
             except TimeoutError:
                 return None
         return await self.read(log_id, after=after, families=families)

@@ -320,7 +320,8 @@ class NatsTail:
                 await asyncio.sleep(min(left, REORDER_S))
                 return ring.page(after, families, loop.time())[0]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(arrived.wait(), left)
+                async with asyncio.timeout(left):
+                    await arrived.wait()
 
     async def _subscribe(self, client: Client) -> None:
         self._rings.clear()
