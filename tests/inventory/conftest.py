@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -111,8 +112,19 @@ def at() -> Callable[[float], datetime]:
 class Client:
     """Talks to the running service as one key."""
 
-    def __init__(self, http: httpx2.AsyncClient) -> None:
+    def __init__(self, http: httpx2.AsyncClient, desk: Desk) -> None:
         self.http = http
+        self.desk = desk
+
+    async def say(self, *facts: tuple[float, Event]) -> int:
+        """Append facts of other services and wait until the books hold them."""
+        done = await self.desk.say(*facts)
+        for _ in range(200):
+            body = await self.get("/v1/summary")
+            if body["as_of_position"] >= done.last:
+                return done.last
+            await asyncio.sleep(0.02)
+        raise AssertionError("the books do not move")
 
     async def post(
         self, path: str, body: Any = None, *, expect: int | tuple[int, ...] = (200, 201), **kw: Any
@@ -141,4 +153,4 @@ async def client(ports: tuple[Deps, str]) -> AsyncIterator[Client]:
         async with httpx2.AsyncClient(
             transport=transport, base_url="http://test", headers=headers
         ) as http:
-            yield Client(http)
+            yield Client(http, Desk(deps))

@@ -116,7 +116,10 @@ class BindBody(Body):
 
     asset_id: Id
     at: Moment | None = None
-    move: bool = Field(False, description="Take the tag off the asset that it is on.")
+    move: bool = Field(
+        False,
+        description="Take the tag off the asset that it is on. On the same asset: confirm it.",
+    )
 
 
 class UnbindBody(Body):

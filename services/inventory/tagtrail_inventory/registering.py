@@ -137,19 +137,14 @@ class Registering:
                 return 200, reply_of(tag_id, "recorded", done)
             at = self._writer.time_of(body.at, seed.first_at)
             fact = TagBound(tag_id=tag_id, asset_id=body.asset_id)
-            async with snapshot(self._writer.database, who.log_id) as (c, position):
+            async with snapshot(self._writer.database, who.log_id) as (c, _):
                 refuse(check(fact, await registry.known_of(c, who.log_id, wanted_by(fact))))
-                held = await registry.bound_at(c, who.log_id, tag_id, at)
-                latest = await c.fetchrow(
-                    "select event_id, position from binding where log_id = $1 and tag_id = $2 "
-                    "and occurred_at <= $3 order by occurred_at desc, position desc limit 1",
-                    who.log_id, tag_id, at,
-                )  # fmt: skip
-            if held == body.asset_id and latest is not None:
-                same = Written((latest["event_id"],), latest["position"], position > 0)
+                held, statement = await registry.binding_at(c, who.log_id, tag_id, at)
+            if held == body.asset_id and statement is not None and not body.move:
+                same = Written((statement[0],), statement[1], applied=True)
                 return 200, reply_of(tag_id, "unchanged", same)
             facts = [Fact(tag_id, fact, at)]
-            if held is not None:
+            if held is not None and held != body.asset_id:
                 refuse(_bound_elsewhere(tag_id, held, move=body.move))
                 off = TagUnbound(tag_id=tag_id, asset_id=held)
                 facts.insert(0, Fact(tag_id, off, at))

@@ -140,18 +140,27 @@ async def known_of(c: Connection, log_id: int, wanted: Known) -> Known:
     )
 
 
-async def bound_at(
+async def binding_at(
     c: Connection, log_id: int, tag_id: str, at: datetime | None = None, position: int | None = None
-) -> str | None:
-    """Return the asset that a tag is on, for any pair of clocks."""
-    found = await c.fetchval(
-        "select asset_id from binding where log_id = $1 and tag_id = $2 "
+) -> tuple[str | None, tuple[UUID, int] | None]:
+    """Return the asset that a tag is on, for any pair of clocks, and who says so (event, position)."""
+    row = await c.fetchrow(
+        "select asset_id, event_id, position from binding where log_id = $1 and tag_id = $2 "
         "and occurred_at <= coalesce($3, 'infinity'::timestamptz) "
         "and position <= coalesce($4, 9223372036854775807) "
         "order by occurred_at desc, position desc limit 1",
         log_id, tag_id, at, position,
     )  # fmt: skip
-    return str(found) if found is not None else None
+    if row is None:
+        return None, None
+    return row["asset_id"], (row["event_id"], row["position"])
+
+
+async def bound_at(
+    c: Connection, log_id: int, tag_id: str, at: datetime | None = None, position: int | None = None
+) -> str | None:
+    """Return the asset that a tag is on, for any pair of clocks."""
+    return (await binding_at(c, log_id, tag_id, at, position))[0]
 
 
 async def tags_on(c: Connection, log_id: int, asset_id: str) -> list[str]:

@@ -44,7 +44,7 @@ order by k.position desc limit $2
 """
 NEXT_STEPS: Final = {
     "identity_taken": "retire one of the two tags, or register one of them without this identity",
-    "bound_twice": "confirm with POST /v1/tags/{tag_id}/bind and move, or bind it back",
+    "bound_twice": 'confirm it with POST /v1/tags/{tag_id}/bind and "move": true, or bind it back so',
     "not_bound_there": "bind the tag where it really is",
 }
 ZONES: Final = """

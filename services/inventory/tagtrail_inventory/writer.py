@@ -213,6 +213,7 @@ async def _moved(consumer: Consumer | None, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         return
     try:
-        await asyncio.wait_for(consumer.moved.wait(), wait_s)
+        async with asyncio.timeout(wait_s):
+            await consumer.moved.wait()
     except TimeoutError:
         return
