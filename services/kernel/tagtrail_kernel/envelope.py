@@ -7,6 +7,7 @@ RFC 6962 section 2.1. Position and time of recording are columns of the log, not
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -15,7 +16,13 @@ from uuid import UUID
 import msgspec
 
 from tagtrail_kernel.errors import RejectedError, TooLargeError
-from tagtrail_kernel.events.registry import Event, Family, decode_data, type_of
+from tagtrail_kernel.events.registry import (
+    BUSINESS_FAMILIES,
+    Event,
+    Family,
+    decode_data,
+    type_of,
+)
 from tagtrail_kernel.events.sightings import Aware, Id, Text
 
 MAX_BODY_BYTES: Final = 65_535
@@ -25,7 +32,7 @@ TimeQuality = Literal["tag", "gateway_receive", "gateway_send", "server_receive"
 """Which clock gave `occurred_at`; `stated` = the producer of a business fact said so."""
 
 
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
+class Envelope(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact with its identity, before it is recorded.
 
     Attributes:
@@ -49,7 +56,7 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     causation_id: UUID | None = None
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The stored form: a JSON object whose members stand in this order."""
 
     id: UUID
@@ -68,7 +75,7 @@ class _RawBody(_Body, frozen=True, kw_only=True):
     data: msgspec.Raw
 
 
-class Sealed(msgspec.Struct, frozen=True):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """A fact as bytes, ready for the log.
 
     Attributes:
@@ -90,6 +97,8 @@ class Sealed(msgspec.Struct, frozen=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_RawBody).decode
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The escape of U+0000, not preceded by a backslash that is itself escaped."""
 
 
 def leaf_hash(body: bytes) -> bytes:
@@ -100,8 +109,13 @@ def leaf_hash(body: bytes) -> bytes:
 def seal(envelope: Envelope) -> Sealed:
     """Turn a fact into its canonical bytes.
 
+    A business fact is read back, because one that readers cannot decode or store would stop
+    every consumer. Radio facts are many and were checked by their adapter.
+
     Raises:
         TooLargeError: the body would be longer than `MAX_BODY_BYTES`.
+        RejectedError: a business fact that does not fit its type, or holds the character U+0000,
+            which PostgreSQL's text cannot.
     """
     data = envelope.data
     body = _encode(
@@ -123,7 +137,17 @@ def seal(envelope: Envelope) -> Sealed:
             f"an event may have {MAX_BODY_BYTES} bytes, this one has {len(body)}; split it",
             bytes=len(body),
         )
+    if data.FAMILY & BUSINESS_FAMILIES:
+        _check_readable(data, body)
     return Sealed(envelope.id, envelope.subject, data.TYPE, data.FAMILY, body, leaf_hash(body))
+
+
+def _check_readable(data: Event, body: bytes) -> None:
+    if _NUL.search(body):
+        raise RejectedError(
+            f"{data.TYPE}: text may not hold the character U+0000; leave it out", type=data.TYPE
+        )
+    open_body(body)
 
 
 def seal_all(envelopes: Iterable[Envelope]) -> list[Sealed]:

@@ -43,7 +43,11 @@ class SiteRegistered(Event, frozen=True, kw_only=True):
 
 @event("site.retired", version=1, family=Family.REGISTRY)
 class SiteRetired(Event, frozen=True, kw_only=True):
-    """A site is no longer used."""
+    """A site is no longer used.
+
+    Attributes:
+        site_id: The site.
+    """
 
     site_id: Id
 
@@ -71,7 +75,11 @@ class ZoneRegistered(Event, frozen=True, kw_only=True):
 
 @event("zone.retired", version=1, family=Family.REGISTRY)
 class ZoneRetired(Event, frozen=True, kw_only=True):
-    """A zone is no longer used."""
+    """A zone is no longer used.
+
+    Attributes:
+        zone_id: The zone.
+    """
 
     zone_id: Id
 
@@ -106,7 +114,11 @@ class GatewayRegistered(Event, frozen=True, kw_only=True):
 
 @event("gateway.retired", version=1, family=Family.REGISTRY)
 class GatewayRetired(Event, frozen=True, kw_only=True):
-    """A gateway was taken down."""
+    """A gateway was taken down.
+
+    Attributes:
+        gateway_id: The gateway, as it names itself on the wire, normalised.
+    """
 
     gateway_id: Id
 
@@ -137,7 +149,12 @@ class TagRegistered(Event, frozen=True, kw_only=True):
 
 @event("tag.retired", version=1, family=Family.REGISTRY)
 class TagRetired(Event, frozen=True, kw_only=True):
-    """A tag left service; its sightings are no longer accepted."""
+    """A tag left service; its sightings are no longer accepted.
+
+    Attributes:
+        tag_id: The tag.
+        reason: Why, for people.
+    """
 
     tag_id: Id
     reason: Text | None = None
@@ -162,7 +179,12 @@ class AssetRegistered(Event, frozen=True, kw_only=True):
 
 @event("asset.retired", version=1, family=Family.REGISTRY)
 class AssetRetired(Event, frozen=True, kw_only=True):
-    """An asset left service. It is never deleted."""
+    """An asset left service. It is never deleted.
+
+    Attributes:
+        asset_id: The asset.
+        reason: Why, for people.
+    """
 
     asset_id: Id
     reason: Text | None = None
@@ -187,14 +209,23 @@ class SkuRegistered(Event, frozen=True, kw_only=True):
 
 @event("sku.retired", version=1, family=Family.REGISTRY)
 class SkuRetired(Event, frozen=True, kw_only=True):
-    """A kind of item is no longer kept."""
+    """A kind of item is no longer kept.
+
+    Attributes:
+        sku: The SKU.
+    """
 
     sku: Id
 
 
 @event("tag.bound", version=1, family=Family.REGISTRY)
 class TagBound(Event, frozen=True, kw_only=True):
-    """A tag is on an asset from the event's time on (EPCIS AssociationEvent, installing)."""
+    """A tag is on an asset from the event's time on (EPCIS AssociationEvent, installing).
+
+    Attributes:
+        tag_id: The tag.
+        asset_id: The asset that carries it.
+    """
 
     tag_id: Id
     asset_id: Id
@@ -202,7 +233,12 @@ class TagBound(Event, frozen=True, kw_only=True):
 
 @event("tag.unbound", version=1, family=Family.REGISTRY)
 class TagUnbound(Event, frozen=True, kw_only=True):
-    """A tag was taken off its asset (EPCIS AssociationEvent, removing)."""
+    """A tag was taken off its asset (EPCIS AssociationEvent, removing).
+
+    Attributes:
+        tag_id: The tag.
+        asset_id: The asset that carried it.
+    """
 
     tag_id: Id
     asset_id: Id

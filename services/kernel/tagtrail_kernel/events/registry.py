@@ -47,7 +47,7 @@ ALL_FAMILIES = Family(255)
 BUSINESS_FAMILIES = ALL_FAMILIES & ~Family.RADIO
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The data of a fact. Class names are past tense; the wire name never changes.
 
     Fields that are None by default are left out of the stored bytes. A field never uses a
@@ -125,11 +125,22 @@ def decode_data(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
     try:
         if version == cls.VERSION:
             return msgspec.json.decode(data, type=cls)
-        old = msgspec.json.decode(data, type=Data)
-        for step in range(version, cls.VERSION):
-            old = cls.UPCASTERS[step](old)
-        return msgspec.convert(old, cls)
+        return msgspec.convert(_upcast(cls, version, msgspec.json.decode(data, type=Data)), cls)
     except msgspec.ValidationError as error:
         raise RejectedError(f"{name} v{version}: {error}", type=name, version=version) from error
     except msgspec.DecodeError as error:
         raise RejectedError(f"{name}: not JSON: {error}", type=name) from error
+
+
+def _upcast(cls: type[Event], version: int, data: Data) -> Data:
+    for step in range(version, cls.VERSION):
+        try:
+            data = cls.UPCASTERS[step](data)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RejectedError(
+                f"{cls.TYPE} v{version} does not have the members of version {step}: "
+                f"{type(error).__name__}: {error}",
+                type=cls.TYPE,
+                version=version,
+            ) from error
+    return data

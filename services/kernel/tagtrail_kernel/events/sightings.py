@@ -163,7 +163,11 @@ class TagZoneReported(Radio, frozen=True, kw_only=True):
 
 @event("tag.absence_reported", version=1, family=Family.RADIO)
 class TagAbsenceReported(Radio, frozen=True, kw_only=True):
-    """One gateway says that it no longer hears a tag. A fact about that gateway only."""
+    """One gateway says that it no longer hears a tag. A fact about that gateway only.
+
+    Attributes:
+        reason: Why it says so, as sent, for example a time-out.
+    """
 
     reason: Text | None = None
 
