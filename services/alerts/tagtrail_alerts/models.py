@@ -16,7 +16,7 @@ class Body(BaseModel):
 class AcknowledgeBody(Body):
     """Somebody takes an alert on."""
 
-    note: str | None = Field(None, max_length=500, description="What they say.")
+    note: str | None = Field(default=None, max_length=500, description="What they say.")
 
 
 class ResolveBody(Body):
@@ -47,7 +47,9 @@ class BacktestBody(Body):
         description="Parameters to try; what is left out gets its default.",
         examples=[{"grace_s": 900}],
     )
-    from_position: int = Field(1, ge=1, description="First position whose alerts are reported.")
+    from_position: int = Field(
+        default=1, ge=1, description="First position whose alerts are reported."
+    )
     to_position: int | None = Field(
         None, ge=1, description="Last position that is read; by default the end of the log."
     )
@@ -56,6 +58,6 @@ class BacktestBody(Body):
 class ChannelBody(Body):
     """A channel."""
 
-    kind: Literal["slack"] = Field("slack", description="What it speaks.")
+    kind: Literal["slack"] = Field(default="slack", description="What it speaks.")
     url: SecretStr = Field(description="Its address: a secret, shown to nobody afterwards.")
-    enabled: bool = Field(True, description="Whether alerts go there.")
+    enabled: bool = Field(default=True, description="Whether alerts go there.")

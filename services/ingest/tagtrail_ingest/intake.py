@@ -45,7 +45,7 @@ _OWN_OUTPUT: Final = re.compile(r"tagtrail/v1/[^/]*/events/")
 Status = Literal["accepted", "duplicate", "unenrolled", "rejected", "repeated"]
 
 
-class Verdict(msgspec.Struct, omit_defaults=True):
+class Verdict(msgspec.Struct, omit_defaults=True, gc=False):
     """What became of one item of a message.
 
     Attributes:

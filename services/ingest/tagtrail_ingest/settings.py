@@ -11,41 +11,42 @@ class IngestSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TAGTRAIL_INGEST_", frozen=True, extra="ignore")
 
-    writer: str = Field("ingest", description="Name written into the log's batch rows.")
+    writer: str = Field(default="ingest", description="Name written into the log's batch rows.")
     tenant: str = Field(
-        "default", description="Slug of the tenant that the MQTT broker belongs to."
+        default="default", description="Slug of the tenant that the MQTT broker belongs to."
     )
     mqtt_client_id: str = Field(
-        "tagtrail-ingest",
+        default="tagtrail-ingest",
         description="MQTT client id of the persistent session; shared by replicas.",
     )
     mqtt_filters: str = Field(
-        "#",
+        default="#",
         description="Comma-separated topic filters to subscribe to; `rules` subscribes to the topic "
         "rules' own filters. One wide filter is right for nats-server (docs/adr/0005).",
     )
     topic_rules: str = Field(
-        "[]",
+        default="[]",
         description='JSON list of own topic rules, [{"pattern": "plant/+/ble", "adapter": "minew", '
         '"site_id": "north"}], asked before the built-in ones.',
     )
     max_items: int = Field(
-        5000, ge=1, le=50_000, description="Most sightings or events in one request."
+        default=5000, ge=1, le=50_000, description="Most sightings or events in one request."
     )
     inflight_appends: int = Field(
-        2,
+        default=2,
         ge=1,
         le=8,
         description="Appends under way at once per log; two overlap encoding and commit.",
     )
     redelivery_window_s: float = Field(
-        120.0, ge=5, description="Seconds in which the same bytes on the same topic, redelivered by "
+        default=120.0, ge=5, description="Seconds in which the same bytes on the same topic, redelivered by "
         "the broker, are the same message.",
     )  # fmt: skip
     mqtt_queue_bytes: int = Field(
-        33_554_432, ge=65_536, description="Bytes of MQTT messages waiting for their commit before "
+        default=33_554_432, ge=65_536, description="Bytes of MQTT messages waiting for their commit before "
         "reading from the broker pauses.",
     )  # fmt: skip
     relay: bool = Field(
-        True, description="Whether confirmed events go out on tagtrail/v1/<site>/events/<type>."
+        default=True,
+        description="Whether confirmed events go out on tagtrail/v1/<site>/events/<type>.",
     )

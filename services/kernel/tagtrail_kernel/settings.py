@@ -24,32 +24,44 @@ class KernelSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TAGTRAIL_", frozen=True, extra="ignore")
 
     database_url: str = Field(
-        "", description="PostgreSQL address, postgresql://user:password@host:port/database."
+        default="", description="PostgreSQL address, postgresql://user:password@host:port/database."
     )
     nats_url: str = Field(
-        "", description="NATS address for the fan-out, nats://user:password@host:port."
+        default="", description="NATS address for the fan-out, nats://user:password@host:port."
     )
-    mqtt_url: str = Field("", description="MQTT 3.1.1 broker, mqtt://user:password@host:port.")
-    home: str = Field("", description="Folder of the embedded servers' data, keys and logs.")
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="Port of the all-in-one process; 0 = any.")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    mqtt_url: str = Field(
+        default="", description="MQTT 3.1.1 broker, mqtt://user:password@host:port."
+    )
+    home: str = Field(
+        default="", description="Folder of the embedded servers' data, keys and logs."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="Port of the all-in-one process; 0 = any."
+    )
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
     migrate: bool = Field(
-        True, description="Whether to bring the database's schemas up to date at start."
+        default=True, description="Whether to bring the database's schemas up to date at start."
     )
     service_key: str = Field(
-        "", description="Key that the services use towards each other when they run apart."
+        default="", description="Key that the services use towards each other when they run apart."
     )
-    ingest_url: str = Field("", description="Address of ingest, for services that run apart.")
-    locate_url: str = Field("", description="Address of locate, for the console.")
-    inventory_url: str = Field("", description="Address of inventory, for the console.")
-    alerts_url: str = Field("", description="Address of alerts, for the console.")
-    max_body_bytes: int = Field(8_388_608, ge=1024, description="Largest request body, bytes.")
+    ingest_url: str = Field(
+        default="", description="Address of ingest, for services that run apart."
+    )
+    locate_url: str = Field(default="", description="Address of locate, for the console.")
+    inventory_url: str = Field(default="", description="Address of inventory, for the console.")
+    alerts_url: str = Field(default="", description="Address of alerts, for the console.")
+    max_body_bytes: int = Field(
+        default=8_388_608, ge=1024, description="Largest request body, bytes."
+    )
     requests_per_s: float = Field(
-        500.0, gt=0, description="Requests per second that one key may make, averaged over 10 s."
+        default=500.0,
+        gt=0,
+        description="Requests per second that one key may make, averaged over 10 s.",
     )
     database_connections: int = Field(
-        6, ge=2, le=50, description="Most database connections of one service."
+        default=6, ge=2, le=50, description="Most database connections of one service."
     )
 
 

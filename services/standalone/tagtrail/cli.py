@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -14,9 +15,10 @@ import uvloop
 
 from tagtrail import demonstration, diagnosis, rebuilding, running
 from tagtrail.simulator.cli import simulate
-from tagtrail_kernel import events, logs
+from tagtrail_kernel import logs
 from tagtrail_kernel.clock import SystemClock
 from tagtrail_kernel.errors import NotFoundError
+from tagtrail_kernel.events.registry import REGISTRY
 from tagtrail_kernel.settings import KernelSettings, load
 
 app = typer.Typer(
@@ -41,6 +43,14 @@ TenantSlug = Annotated[str, typer.Option("--tenant", help="Slug of the tenant.")
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop."""
     return uvloop.run(work)
+
+
+def reached() -> AbstractAsyncContextManager[KernelSettings]:
+    """Lend settings whose addresses work: of outside servers, else of the ones that serve this home.
+
+    When nothing serves the home, its own servers run meanwhile.
+    """
+    return running.infrastructure(diagnosis.settings_of_home(load(KernelSettings)))
 
 
 def show(value: object, as_json: bool, lines: list[str]) -> None:
@@ -91,7 +101,7 @@ def migrate() -> None:
     """Bring the database's schemas up to date (TAGTRAIL_DATABASE_URL)."""
 
     async def work() -> None:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             await running.prepare_database(settings)
             await running.ensure_tenant(settings, *running.DEFAULT_TENANT)
 
@@ -114,7 +124,7 @@ def rebuild(
     """
 
     async def work() -> list[dict[str, object]]:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             return await rebuilding.rebuild_all(settings, tenant, list(names or []), swap=swap)
 
     results = run(work())
@@ -137,7 +147,7 @@ def replay(
     """Replay the log into fresh projections and print the hash of each: the same log, the same hash."""
 
     async def work() -> list[dict[str, object]]:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             return await rebuilding.replay_all(settings, tenant, to)
 
     results = run(work())
@@ -176,7 +186,7 @@ def list_events(as_json: AsJson = False) -> None:
             "family": (cls.FAMILY.name or "").lower(),
             "doc": cls.__doc__,
         }
-        for name, cls in sorted(events.registry.REGISTRY.items())
+        for name, cls in sorted(REGISTRY.items())
     ]
     show(known, as_json, [f"{k['type']:28} {str(k['doc']).splitlines()[0]}" for k in known])
 
@@ -197,7 +207,7 @@ def create_key(
     """Make a key. Its text is printed once and not stored."""
 
     async def work() -> str:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             await running.prepare_database(settings)
             log_id = None if service else (await tenant_of(settings, tenant))
             return await running.make_key(
@@ -235,7 +245,7 @@ def add_tenant(
     """Make a tenant with its own log and default retention rules."""
 
     async def work() -> int:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             await running.prepare_database(settings)
             return (await running.ensure_tenant(settings, slug, name)).log_id
 
@@ -247,7 +257,7 @@ def list_keys(tenant: TenantSlug = "default", as_json: AsJson = False) -> None:
     """List a tenant's keys (never their secrets)."""
 
     async def work() -> list[dict[str, object]]:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             log_id = await tenant_of(settings, tenant)
             async with running.access_of(settings) as access:
                 return [
@@ -267,7 +277,7 @@ def revoke_key(key_id: str, tenant: TenantSlug = "default") -> None:
     """Revoke a key; running processes refuse it within seconds."""
 
     async def work() -> None:
-        async with running.infrastructure(load(KernelSettings)) as settings:
+        async with reached() as settings:
             log_id = await tenant_of(settings, tenant)
             async with running.access_of(settings) as access:
                 await access.revoke_key(log_id, key_id, SystemClock().now())
@@ -285,9 +295,7 @@ def sign_in_link(
     """Print a link that signs in to the console once, within 30 minutes."""
 
     async def work() -> str:
-        async with running.infrastructure(
-            diagnosis.settings_of_home(load(KernelSettings))
-        ) as settings:
+        async with reached() as settings:
             return await running.sign_in_code(settings, await tenant_of(settings, tenant), role)
 
     typer.echo(f"{url.rstrip('/')}/console/enter?code={run(work())}")

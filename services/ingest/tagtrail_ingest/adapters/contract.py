@@ -76,7 +76,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     gateway_id: str | None = None
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One observation of one tag, before its identity is resolved.
 
     Attributes:

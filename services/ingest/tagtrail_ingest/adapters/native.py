@@ -37,7 +37,7 @@ FORMAT: Final = native_items.FORMAT
 _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 
-class _Plain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Plain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The members that nearly every sighting has only some of."""
 
     tag: str | None = None

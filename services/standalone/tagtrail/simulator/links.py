@@ -44,8 +44,9 @@ def plan_outages(
     """
     heard = [g for g in gateways if g.station.kind == "ble"]
     order = rng.permutation(len(heard))
-    kinds: list[Literal["dead", "link"]] = ["dead"] * faults.dead_gateways
-    kinds += ["link"] * faults.link_outages
+    kinds: list[Literal["dead", "link"]] = []
+    kinds += ["dead" for _ in range(faults.dead_gateways)]
+    kinds += ["link" for _ in range(faults.link_outages)]
     found = []
     for n, kind in zip(order, kinds, strict=False):
         start_s = float(rng.uniform(0.2, 0.55)) * duration_s

@@ -1,0 +1,1 @@
+"""Limits of the hot paths, and the check that compares a run with them."""
