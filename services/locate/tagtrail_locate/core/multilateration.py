@@ -116,21 +116,25 @@ def solve_many(
     problem = _Problem(anchors, ranges_m, weight, square)
     position, converged = problem.search(problem.linear_start())
     residual, jacobian = problem.residuals(position)
-    robust = weight * problem.huber(residual)
-    normal = np.einsum("bni,bn,bnj->bij", jacobian, robust, jacobian)
-    dimensions = anchors.shape[-1]
-    covariance = np.linalg.inv(normal + 1e-9 * np.eye(dimensions))
-    freedom = used.sum(axis=1) - dimensions
-    misfit = np.einsum("bn,bn->b", robust, np.square(residual)) / np.maximum(freedom, 1)
-    covariance *= np.maximum(np.where(freedom > 0, misfit, 1.0), 1.0)[:, None, None]
     return Solutions(
         position,
-        covariance,
+        _covariance(residual, jacobian, weight * problem.huber(residual), used),
         np.where(used, residual, 0.0),
         problem.cost(residual),
         converged,
         _on_one_line(anchors, used),
     )
+
+
+def _covariance(residual: Floats, jacobian: Floats, robust: Floats, used: Bools) -> Floats:
+    """Return the covariances of fixes, scaled up where the ranges fit worse than they say."""
+    dimensions = jacobian.shape[-1]
+    normal = np.einsum("bni,bn,bnj->bij", jacobian, robust, jacobian)
+    covariance: Floats = np.linalg.inv(normal + 1e-9 * np.eye(dimensions))
+    freedom = used.sum(axis=1) - dimensions
+    misfit = np.einsum("bn,bn->b", robust, np.square(residual)) / np.maximum(freedom, 1)
+    scale = np.maximum(np.where(freedom > 0, misfit, 1.0), 1.0)
+    return covariance * scale[:, None, None]
 
 
 class _Problem:
@@ -233,19 +237,18 @@ def multilaterate(
 ) -> Fix:
     """Find the point whose distances to the anchors fit the ranges best.
 
-    Robust least squares (Huber) from the linear solution. While a range misses by more than
-    `SUSPECT_SIGMAS` and enough others remain, the one whose absence helps most is dropped.
+    Robust least squares. While a range misses by more than `SUSPECT_SIGMAS` and enough others
+    remain, the one whose absence helps most is dropped.
 
     Args:
         anchors_m: Anchor positions, shape (n, 2) or (n, 3), metres, site frame; n >= 3.
         ranges_m: Measured distances, shape (n,), metres, >= 0; same order.
         sigma_m: Standard deviation of one range, or of each, metres, > 0.
-        height_m: Known height of the tag for three-dimensional anchors, metres; None = as high as
-            the anchors, so that ranges count as horizontal.
+        height_m: Known height of the tag, metres; None = as high as the anchors.
         solve_height: Whether to find the height too; needs (n, 3) and n >= 4.
 
     Returns:
-        The fix, with its honest accuracy and the ranges that were not believed.
+        The fix.
 
     Raises:
         TooFewRangesError: fewer ranges than 3 (4 with `solve_height`).
@@ -259,19 +262,25 @@ def multilaterate(
     """
     anchors, ranges, sigma = _checked(anchors_m, ranges_m, sigma_m)
     dimensions = 3 if solve_height else 2
-    if len(ranges) < dimensions + 1:
-        raise TooFewRangesError(
-            f"{len(ranges)} ranges do not fix a point; it takes {dimensions + 1} anchors in reach",
-            ranges=len(ranges),
+    if len(ranges) <= dimensions:
+        text = (
+            f"{len(ranges)} ranges do not fix a point; it takes {dimensions + 1} anchors in reach"
         )
-    if solve_height and anchors.shape[1] != 3:
-        raise ValueError("the height can only be solved for with three-dimensional anchors")
-    offset = np.zeros(len(ranges))
-    if not solve_height and height_m is not None and anchors.shape[1] == 3:
-        offset = anchors[:, 2] - height_m
+        raise TooFewRangesError(text, ranges=len(ranges))
+    offset = _offset(anchors, height_m, solve_height=solve_height)
     places = anchors[:, :dimensions]
     used, solved = _believed(places, ranges, sigma, offset)
     return _fix(places, ranges, offset, used, solved)
+
+
+def _offset(anchors: Floats, height_m: float | None, *, solve_height: bool) -> Floats:
+    """Return the known differences of height, shape (n,), metres."""
+    if solve_height and anchors.shape[1] != 3:
+        raise ValueError("the height can only be solved for with three-dimensional anchors")
+    if solve_height or height_m is None or anchors.shape[1] != 3:
+        return np.zeros(len(anchors))
+    differences: Floats = anchors[:, 2] - height_m
+    return differences
 
 
 def _believed(

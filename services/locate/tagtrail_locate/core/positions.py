@@ -63,20 +63,30 @@ def take_range(
     state.ranges[fact.gateway_id] = Anchored(at_s, fact.range_m, sigma, event)
     if len(state.ranges) > MOST_ANCHORS:
         del state.ranges[min(state.ranges, key=lambda a: (state.ranges[a].at_s, a))]
+    fresh = _completed(state, fact.gateway_id, anchor.site_id, registry)
+    return None if fresh is None else _solve(state, fresh, anchor.site_id, registry, event)
+
+
+def _completed(
+    state: Ranging, anchor_id: str, site_id: str, registry: Registry
+) -> list[str] | None:
+    """Note that an anchor spoke; returns the anchors of the round if that completes it."""
     newest_s = max(r.at_s for r in state.ranges.values())
+    oldest_s = newest_s - registry.thresholds.range_window_s
     fresh = [
-        a for a, r in sorted(state.ranges.items())
-        if r.at_s >= newest_s - thresholds.range_window_s and _is_placed(registry, a, anchor.site_id)
-    ]  # fmt: skip
-    again = fact.gateway_id in state.pending
-    state.pending[fact.gateway_id] = 1
+        a
+        for a, r in sorted(state.ranges.items())
+        if r.at_s >= oldest_s and _is_placed(registry, a, site_id)
+    ]
+    again = anchor_id in state.pending
+    state.pending[anchor_id] = 1
     if len(fresh) < FEWEST_ANCHORS:
         state.trouble = TooFewRangesError.code if again else state.trouble
         return None
     if not again and any(a not in state.pending for a in fresh):
         return None
     state.pending = {}
-    return _solve(state, fresh, anchor.site_id, registry, event)
+    return fresh
 
 
 def _is_placed(registry: Registry, anchor_id: str, site_id: str) -> bool:

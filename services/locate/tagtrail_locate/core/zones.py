@@ -93,14 +93,7 @@ def listen(
         if len(tag.links) >= MOST_LINKS:
             del tag.links[min(tag.links, key=lambda g: (tag.links[g].last_s, g))]
         link = tag.links[gateway_id] = Link([], [], at_s, event, reference)
-    times, levels = link.times_s, link.levels_db
-    if not times or at_s >= times[-1]:
-        times.append(at_s)
-        levels.append(level_db)
-    else:
-        place = bisect.bisect_right(times, at_s)
-        times.insert(place, at_s)
-        levels.insert(place, level_db)
+    _put(link, at_s, level_db)
     if link.count == 0:
         link.rest_db = level_db
     elif at_s > link.last_s:
@@ -112,6 +105,17 @@ def listen(
     _trim(link, known_s - tag.window_s)
     _smooth(link)
     return True
+
+
+def _put(link: Link, at_s: float, level_db: float) -> None:
+    times, levels = link.times_s, link.levels_db
+    if not times or at_s >= times[-1]:
+        times.append(at_s)
+        levels.append(level_db)
+    else:
+        place = bisect.bisect_right(times, at_s)
+        times.insert(place, at_s)
+        levels.insert(place, level_db)
 
 
 def _trim(link: Link, oldest_s: float) -> bool:
@@ -272,6 +276,11 @@ def decide(
     if settling:
         needed = (thresholds.settle_evaluations, thresholds.settle_lead_s)
         return _count(hold, best.zone_id, now_s, needed, "corrected")
+    return _contest(hold, best, holder, now_s, thresholds)
+
+
+def _contest(hold: Hold, best: Lead, holder: Lead, now_s: float, thresholds: Thresholds) -> bool:
+    """Let the nearest zone contest the tenure of another one; returns whether it won."""
     ahead_db = 27.0 * math.log10(holder.distance_m / max(best.distance_m, 0.01))
     error_db = math.hypot(best.error_db, holder.error_db)
     margin_met = best.distance_m < holder.distance_m * (1.0 - thresholds.exit_margin)
