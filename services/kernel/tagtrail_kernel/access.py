@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tagtrail_kernel.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    RejectedError,
     UnauthenticatedError,
 )
 
@@ -62,6 +64,9 @@ ROLES: Final = {
     "gateway": frozenset({"sightings:write"}),
     "service": frozenset(SCOPES),
 }  # fmt: skip
+
+KEY_TEXT: Final = re.compile(r"tt_[0-9a-f]{12}_[A-Za-z0-9_-]{32,128}")
+"""How a key reads."""
 
 CACHE_S: Final = 5.0
 """A revoked key works for at most this long on a process that has just seen it."""
@@ -178,11 +183,32 @@ def mint(
     at: datetime,
     gateway_id: str | None = None,
     lifetime: timedelta | None = None,
+    text: str | None = None,
 ) -> tuple[str, Key]:
-    """Make a key; returns the text that is shown once, and what is stored."""
+    """Make a key; returns the text that is shown once, and what is stored.
+
+    Args:
+        log_id: Tenant; None for a service's key.
+        name: What people call it.
+        role: One of `ROLES`.
+        at: Now.
+        gateway_id: Gateway that it is bound to.
+        lifetime: How long it works; None for ever.
+        text: Text that was made elsewhere, out of a random generator; None makes one.
+
+    Raises:
+        NotFoundError: there is no such role.
+        RejectedError: the text is not that of a key.
+    """
     if role not in ROLES:
         raise NotFoundError(f"no role {role!r}; roles are {', '.join(sorted(ROLES))}", role=role)
-    key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+    text = text or f"tt_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+    if KEY_TEXT.fullmatch(text) is None:
+        raise RejectedError(
+            "a key reads tt_<12 hexadecimal digits>_<32 to 128 letters, digits, - or _>; "
+            "infra/make-secrets.sh makes one"
+        )
+    _, key_id, secret = text.split("_", 2)
     stored = Key(
         key_id=key_id,
         log_id=log_id,
@@ -194,7 +220,7 @@ def mint(
         revoked_at=None,
         created_at=at,
     )
-    return f"tt_{key_id}_{secret}", stored
+    return text, stored
 
 
 def new_code() -> tuple[str, bytes]:

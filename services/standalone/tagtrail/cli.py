@@ -7,6 +7,7 @@ import sys
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import orjson
@@ -220,6 +221,40 @@ def create_key(
             )
 
     typer.echo(run(work()))
+
+
+@keys.command("adopt")
+def adopt_key(
+    name: Annotated[str, typer.Option(help="What people call it.")],
+    from_file: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="File that holds the key's text.")
+    ],
+    role: Annotated[
+        str, typer.Option(help="admin, operator, auditor, integrator, gateway.")
+    ] = "operator",
+    service: Annotated[
+        bool, typer.Option("--service", help="Key of the services towards each other.")
+    ] = False,
+    tenant: TenantSlug = "default",
+) -> None:
+    """Store a key that was made elsewhere, for example by infra/make-secrets.sh.
+
+    Processes that start together can thus share a key before there is a database. Run again, it
+    changes nothing.
+    """
+
+    async def work() -> bool:
+        async with running.infrastructure(load(KernelSettings)) as settings:
+            await running.prepare_database(settings)
+            return await running.adopt_key(
+                settings,
+                from_file.read_text(encoding="utf-8").strip(),
+                log_id=None if service else (await tenant_of(settings, tenant)),
+                name=name,
+                role="service" if service else role,
+            )
+
+    typer.echo("the key is stored" if run(work()) else "the key is stored already")
 
 
 async def tenant_of(settings: KernelSettings, slug: str) -> int:

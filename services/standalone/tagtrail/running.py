@@ -25,6 +25,7 @@ from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
 from tagtrail_kernel.clock import SystemClock, uuid8
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.envelope import Envelope, seal_all
+from tagtrail_kernel.errors import ConflictError
 from tagtrail_kernel.events.registrations import RetentionSet
 from tagtrail_kernel.migrations import upgrade_all
 from tagtrail_kernel.settings import KernelSettings
@@ -128,6 +129,31 @@ async def make_key(
     async with access_of(settings) as access:
         await access.add_key(key)
     return text
+
+
+async def adopt_key(
+    settings: KernelSettings, text: str, *, log_id: int | None, name: str, role: str
+) -> bool:
+    """Store a key whose text was made elsewhere; returns whether it was not stored before.
+
+    Raises:
+        RejectedError: the text is not that of a key.
+        ConflictError: the key's public part belongs to another key, or it was revoked.
+    """
+    text, key = mint(log_id, name=name, role=role, at=SystemClock().now(), text=text)
+    async with access_of(settings) as access:
+        stored = await access.key(key.key_id)
+        if stored is None:
+            await access.add_key(key)
+            return True
+    if stored.revoked_at is not None:
+        raise ConflictError(f"key {key.key_id} was revoked; make another one", key_id=key.key_id)
+    if (stored.secret_hash, stored.log_id, stored.role) != (key.secret_hash, log_id, role):
+        raise ConflictError(
+            f"key {key.key_id} is stored with another secret, tenant or role; make another one",
+            key_id=key.key_id,
+        )
+    return False
 
 
 async def sign_in_code(settings: KernelSettings, log_id: int, role: str = "admin") -> str:
