@@ -34,9 +34,10 @@ def locked() -> list[str]:
 def stated_licence(name: str) -> str:
     """Return the licence that a distribution states, expression before classifiers."""
     stated = metadata.metadata(name)
-    expression = stated.get("License-Expression") or stated.get("License") or ""
-    if expression and len(expression) < 100:
-        return str(expression)
+    for member in ("License-Expression", "License"):
+        for text in stated.get_all(member) or []:
+            if 0 < len(text) < 100:
+                return str(text)
     kinds = [c for c in stated.get_all("Classifier") or [] if c.startswith("License")]
     return " ".join(c.rpartition(" :: ")[2] for c in kinds)
 
