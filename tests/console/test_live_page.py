@@ -356,6 +356,42 @@ async def test_another_site_can_be_chosen_and_says_what_to_do_while_it_is_empty(
         await expect(page.locator(".layer-tags .tag")).to_have_count(32)
 
 
+async def test_a_page_that_was_opened_before_the_first_site_fills_by_itself(
+    browser: Browser,
+) -> None:
+    world = hall()
+    sites, zones, places = world.sites, world.zones, world.places
+    world.sites, world.zones, world.places = [], [], {}
+    async with visiting(browser, world) as visit:
+        page = visit.page
+        await expect(page.locator("#plan-empty")).to_contain_text("/v1/sites")
+
+        world.sites, world.zones, world.places = sites, zones, places
+        world.tell("events", {"type": "site.registered", "data": {"site_id": "hall"}})
+
+        await expect(page.locator(".layer-zones .zone")).to_have_count(7)
+        await expect(page.locator(".layer-tags .tag")).to_have_count(32)
+        await expect(page.locator("#site")).to_have_value("hall")
+        await expect(page.locator("#plan-empty")).to_be_hidden()
+
+
+async def test_a_tag_heard_for_the_first_time_gets_its_name(browser: Browser) -> None:
+    world = hall()
+    new_place = world.places["tag-02"] | {"tag_id": "tag-new"}
+    async with visiting(browser, world) as visit:
+        world.tags["tag-new"] = world.tags["tag-02"] | {
+            "tag_id": "tag-new",
+            "asset_id": "crate-new",
+        }
+        world.assets["crate-new"] = {"asset_id": "crate-new", "name": "Crate new", "contents": []}
+        world.places["tag-new"] = new_place
+        world.tell("places", new_place)
+
+        await expect(visit.page.locator('.tag[data-tag="tag-new"]')).to_have_attribute(
+            "aria-label", re.compile("Crate new")
+        )
+
+
 async def test_names_with_markup_are_only_text(browser: Browser) -> None:
     world = hall()
     evil = "<img src=x onerror=alert(1)>"

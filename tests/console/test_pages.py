@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
+from tests.support.console_world import World, console_app
 
 import tagtrail_console
 from tagtrail_console.assets import Assets
 from tagtrail_console.pages import Pages
+from tagtrail_kernel.access import Key, MemoryAccess
+from tagtrail_kernel.errors import UnavailableError
+from tagtrail_kernel.wiring import Deps
 
 PACKAGE = Path(tagtrail_console.__file__).parent
 FIRST_LOAD_BYTES = 200_000
@@ -22,6 +27,25 @@ async def test_the_front_door_answers_200_without_a_session(client: httpx2.Async
     assert reply.status_code == 200
     assert reply.url.path == "/console/"
     assert "tagtrail keys sign-in-link" in reply.text
+
+
+async def test_a_person_gets_a_page_when_the_keys_are_out_of_reach(
+    deps: Deps, world: World
+) -> None:
+    class Unreachable(MemoryAccess):
+        async def key(self, key_id: str) -> Key | None:
+            raise UnavailableError("the database is out of reach")
+
+    transport = httpx2.ASGITransport(console_app(replace(deps, access=Unreachable()), world))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://console.test") as client:
+        client.cookies.set("tagtrail_session", "tt_a_b")
+        page = await client.get("/console/", headers={"accept": "text/html,*/*"})
+        problem = await client.get("/console/api/v1/sites")
+
+    assert page.status_code == problem.status_code == 503
+    assert "the database is out of reach" in page.text
+    assert page.headers["content-type"].startswith("text/html")
+    assert problem.headers["content-type"] == "application/problem+json"
 
 
 async def test_other_pages_without_a_session_are_401_and_say_how_to_sign_in(

@@ -186,9 +186,9 @@ async def _move_is_seen(client: httpx2.AsyncClient, world: World) -> None:
     async with asyncio.timeout(10):
         assert (await anext(lines)).startswith(": at ")
         world.move("tag-02", "outbound")
-        async for line in lines:
-            if line.startswith("data:"):
-                break
+        line = await anext(lines)
+        while not line.startswith("data:"):
+            line = await anext(lines)
     await lines.aclose()
     assert json.loads(line.removeprefix("data:"))["zone_id"] == "outbound"
 

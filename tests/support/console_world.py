@@ -83,17 +83,22 @@ class World:
     history: dict[str, list[Json]] = field(default_factory=dict)
     cut: asyncio.Event = field(default_factory=asyncio.Event)
     acknowledged_with: list[str | None] = field(default_factory=list)
+    _told: list[tuple[str, int, Json]] = field(default_factory=list)
     _listeners: dict[str, list[asyncio.Queue[tuple[int, Json]]]] = field(default_factory=dict)
 
     def tell(self, stream: str, data: Json) -> None:
         """Append to the log and tell every listener of a stream."""
         self.position += 1
+        self._told.append((stream, self.position, data))
         for queue in self._listeners.get(stream, []):
             queue.put_nowait((self.position, data))
 
-    async def follow(self, stream: str) -> AsyncIterator[ServerSentEvent]:
-        """Yield a stream's events until it is cut."""
+    async def follow(self, stream: str, after: int) -> AsyncIterator[ServerSentEvent]:
+        """Yield a stream's events after a position until it is cut."""
         queue: asyncio.Queue[tuple[int, Json]] = asyncio.Queue()
+        for name, position, data in self._told:
+            if name == stream and position > after:
+                queue.put_nowait((position, data))
         self._listeners.setdefault(stream, []).append(queue)
         try:
             yield ServerSentEvent(comment=f"at {self.position}")
@@ -295,7 +300,7 @@ def _add_places(router: APIRouter, world: World) -> None:
     async def stream(
         site_id: str | None = None, after: Annotated[int, Query(ge=0)] = 0
     ) -> AsyncIterator[ServerSentEvent]:
-        async for event in world.follow("places"):
+        async for event in world.follow("places", after):
             if event.data is None or site_id in (None, event.data["site_id"]):
                 yield event
 
@@ -372,7 +377,7 @@ def _add_log(router: APIRouter, world: World) -> None:
     async def stream(
         after: Annotated[int, Query(ge=0)] = 0, families: str | None = None
     ) -> AsyncIterator[ServerSentEvent]:
-        async for event in world.follow("events"):
+        async for event in world.follow("events", after):
             yield event
 
 

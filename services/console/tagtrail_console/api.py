@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 from tagtrail_console.assets import Assets
 from tagtrail_console.pages import Pages
 from tagtrail_console.proxy import PREFIX, Proxy
-from tagtrail_console.security import GuardedRoute
+from tagtrail_console.security import guarded_route
 from tagtrail_console.session import Sessions
 from tagtrail_kernel.errors import UnauthenticatedError
 
@@ -23,7 +23,10 @@ MAX_FORM_BYTES: Final = 4_096
 
 def router_of(assets: Assets, pages: Pages, sessions: Sessions, proxy: Proxy) -> APIRouter:
     """Return the console's routes."""
-    router = APIRouter(route_class=GuardedRoute, include_in_schema=False)
+    route = guarded_route(
+        lambda error: pages.render("problem.html", HTTPStatus(error.status), detail=error.detail)
+    )
+    router = APIRouter(route_class=route, include_in_schema=False)
     _add_sign_in(router, pages, sessions)
     _add_static(router, assets)
     _add_proxy(router, sessions, proxy)

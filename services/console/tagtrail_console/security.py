@@ -33,21 +33,30 @@ check of the origin could not work.
 """
 
 
-class GuardedRoute(APIRoute):
-    """A route whose every answer carries `HEADERS`."""
+def guarded_route(page_of: Callable[[DomainError], Response]) -> type[APIRoute]:
+    """Return a class of routes whose every answer carries `HEADERS`.
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the handler of FastAPI."""
-        handler = super().get_route_handler()
+    Args:
+        page_of: Makes the page that a person sees when a request fails; programs get the problem.
+    """
 
-        async def guarded(request: Request) -> Response:
-            try:
-                response = await handler(request)
-            except DomainError as error:
-                log.info("request.rejected", extra={"code": error.code, "status": error.status})
-                response = of_domain_error(request.url.path, error)
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-            return response
+    class GuardedRoute(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handler = super().get_route_handler()
 
-        return guarded
+            async def guarded(request: Request) -> Response:
+                try:
+                    response = await handler(request)
+                except DomainError as error:
+                    log.info("request.rejected", extra={"code": error.code, "status": error.status})
+                    person = "text/html" in request.headers.get("accept", "")
+                    response = (
+                        page_of(error) if person else of_domain_error(request.url.path, error)
+                    )
+                for name, value in HEADERS.items():
+                    response.headers.setdefault(name, value)
+                return response
+
+            return guarded
+
+    return GuardedRoute

@@ -25,6 +25,7 @@ const model = new Model();
 const address = new URLSearchParams(location.search);
 let query = address.get("q") ?? "";
 let goneSince = null;
+let shown;
 
 const panel = new Panel(model, () => {
   plan.select(null);
@@ -63,12 +64,24 @@ async function loadSites() {
   else select.append(h("option", {}, t("site.none")));
 }
 
+let siteLoading = null;
+
+/** Wait until there is a site to show; asks once for all who wait. */
+async function siteKnown() {
+  if (model.site) return;
+  shown = undefined;
+  siteLoading ??= loadSites().finally(() => (siteLoading = null));
+  await siteLoading;
+  shown = model.site?.id;
+}
+
 async function loadPlan() {
   const site_id = model.site?.id;
   if (!site_id) return;
   const [zones, gateways, assets, known] = await Promise.all([
     list("/v1/zones", { site_id }), list("/v1/gateways", { site_id }), list("/v1/assets"), list("/v1/tags"),
   ]);
+  if (site_id !== model.site?.id) return;
   model.setZones(zones.items);
   model.setGateways(gateways.items);
   model.setAssets(assets.items);
@@ -80,6 +93,7 @@ async function loadPlaces() {
   const site_id = model.site?.id;
   if (!site_id) return null;
   const { items, position } = await list("/v1/places", { site_id });
+  if (site_id !== model.site?.id) return null;
   model.setPlaces(items);
   model.reached(position);
   return position;
@@ -93,8 +107,10 @@ function again(load, position, wanted, retries) {
 }
 
 async function loadStock(wanted = 0, retries = MOST_RETRIES) {
-  if (!model.site) return;
-  const { items, position } = await list("/v1/stock", { site_id: model.site.id });
+  const site_id = model.site?.id;
+  if (!site_id) return;
+  const { items, position } = await list("/v1/stock", { site_id });
+  if (site_id !== model.site?.id) return;
   again(loadStock, position, wanted, retries);
   model.setStock(items);
   model.reached(position);
@@ -117,21 +133,18 @@ async function loadHealth() {
   plan.drawGateways();
 }
 
-async function showSite() {
+/** Show another site: its streams load everything first, and again whenever they were away. */
+function showSite() {
+  shown = model.site?.id;
   panel.close();
   model.clear();
-  await named(loadPlan());
-  await named(loadPlaces());
   drawEmpty();
-  if (model.site) plan.drawSite();
-  tags.draw();
-  await Promise.all([named(loadStock()), named(loadAlerts()), named(loadHealth())]);
   places.start();
   events.start();
 }
 
 function drawEmpty() {
-  const key = model.site ? (model.zones.size ? (model.tagsHere().length ? null : "empty.tags") : "empty.zones") : "empty.sites";
+  const key = !model.known.places && model.site ? "live.loading" : model.site ? (model.zones.size ? (model.tagsHere().length ? null : "empty.tags") : "empty.zones") : "empty.sites";
   byId("plan").hidden = model.site === null;
   byId("plan-empty").hidden = key === null;
   if (key) byId("plan-empty").textContent = t(key);
@@ -152,14 +165,25 @@ const renewPlan = gathered(() => named(Promise.all([loadPlan(), loadPlaces()]).t
   redraw();
 })), SETTLE_MS);
 let changedAt = 0;
+const renewSites = gathered(() => named(loadSites().then(() => {
+  if (model.site?.id === shown) return;
+  places.stop();
+  events.stop();
+  showSite();
+})), SETTLE_MS);
 const renewStock = gathered(() => named(loadStock(changedAt)), SETTLE_MS);
 const renewAlerts = gathered(() => named(loadAlerts(changedAt)), SETTLE_MS / 2);
 const renewPanel = gathered(() => panel.refresh(), SETTLE_MS);
 
 const places = new Stream(
   async () => {
-    const position = await loadPlaces();
+    await siteKnown();
+    const [, position] = await Promise.all([loadPlan(), loadPlaces()]);
+    plan.renewSite();
+    drawEmpty();
     redraw();
+    openAsked();
+    named(loadHealth());
     return url("/v1/places/stream", { site_id: model.site?.id, after: position });
   },
   (event) => {
@@ -181,8 +205,9 @@ function takePlace(item) {
 
 const events = new Stream(
   async () => {
-    await Promise.all([loadStock(), loadAlerts()]);
+    await siteKnown();
     const { position } = await get("/v1/log/head");
+    await Promise.all([loadStock(), loadAlerts()]);
     return url("/v1/events/stream", { families: FAMILIES, after: position });
   },
   (event) => {
@@ -196,6 +221,7 @@ function takeEvent({ type, data }, position) {
   if (type === "tag.positioned") return undefined;
   changedAt = position;
   if (type.startsWith("alert.")) return renewAlerts();
+  if (type.startsWith("site.")) renewSites();
   if (type === "tag.presence_changed") {
     model.setPresence(data);
     return redraw();
@@ -212,6 +238,7 @@ function connection(state, cause) {
   else if (state === "waiting") goneSince ??= serverNow();
   if (state === "refused") cause.status === 401 ? document.dispatchEvent(new Event("session-over")) : report(cause);
   byId("connection").dataset.state = state === "connecting" && goneSince !== null ? "waiting" : state;
+  byId("connection").title = cause?.message ?? "";
   drawConnection();
 }
 
@@ -291,7 +318,7 @@ function wire() {
     places.stop();
     events.stop();
     remember();
-    named(showSite());
+    showSite();
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "/" && !/^(INPUT|SELECT|TEXTAREA)$/.test(document.activeElement.tagName)) {
@@ -321,12 +348,12 @@ function watchVisibility() {
   });
 }
 
-async function begin() {
-  wire();
-  await loadSites();
-  await showSite();
-  if (query) refilter();
-  if (address.get("tag")) openTag(address.get("tag"), byId("search"));
+/** Open the tag that the address names, once, as soon as the page knows the tags. */
+function openAsked() {
+  const tag = address.get("tag");
+  address.delete("tag");
+  refilter();
+  if (tag) openTag(tag, byId("search"));
   remember();
 }
 
@@ -342,7 +369,5 @@ setInterval(() => {
   if (fell_back) named(loadPlaces().then(redraw));
 }, POLL_MS);
 
-begin().catch((problem) => {
-  byId("plan-empty").hidden = false;
-  byId("plan-empty").textContent = t("load.failed", { reason: problem.message });
-});
+wire();
+showSite();

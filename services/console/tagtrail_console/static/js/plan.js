@@ -49,8 +49,9 @@ export class Plan {
 
   /** Draw the site anew if it is described otherwise than it is drawn; keeps the zoom if it is not. */
   renewSite() {
-    if (this.drawn === this.#description()) return this.drawGateways();
-    return this.drawSite();
+    if (!this.model.site) return;
+    if (this.drawn === this.#description()) this.drawGateways();
+    else this.drawSite();
   }
 
   #description() {
@@ -231,7 +232,10 @@ export class Plan {
     const dot = this.dots.get(tag.id) ?? this.#dot(tag);
     dot.tag = tag;
     dot.spot = given.spot;
-    const key = [...given.spot, given.size, this.model.stateOf(tag), tag.method, tag.zoneId, tag.confidence, this.fits(tag)].join();
+    const key = [
+      ...given.spot, given.size, this.model.stateOf(tag), tag.method, tag.confidence, this.fits(tag),
+      this.model.nameOf(tag), this.model.zoneName(tag.zoneId),
+    ].join();
     if (dot.key === key) return;
     dot.key = key;
     dot.group.style.transform = `translate(${given.spot[0]}px, ${-given.spot[1]}px)`;
