@@ -87,7 +87,7 @@ class EventLog(Protocol):
 
         Args:
             log_id: The tenant's log, >= 1.
-            facts: 1 to `MAX_BATCH` facts.
+            facts: At most `MAX_BATCH` facts; none if only receipts are to be settled.
             writer: Who appends, for the batch row.
             receipts: 32-byte hashes of broker messages that this append settles; kept for the
                 re-delivery window, see `settled`.

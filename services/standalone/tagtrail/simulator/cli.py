@@ -110,8 +110,10 @@ def run(
         UnavailableError: a target stayed away too long.
     """
     sink = open_sink(world, targets)
+    ago_s = (SystemClock().now() - world.scenario.start_at).total_seconds()
+    late_s = ago_s if speed == 1.0 and 0 < ago_s < 120 else 0.0
     with contextlib.closing(sink):
-        return play(world.stream(), sink, speed=speed, stop=stop)
+        return play(world.stream(), sink, speed=speed, stop=stop, late_s=late_s)
 
 
 @app.command()

@@ -91,7 +91,7 @@ def formats_of(text: str) -> tuple[Format, ...]:
         return FORMATS
     named = [part.strip() for part in text.split(",")]
     known_as: dict[str, Format] = {form: form for form in FORMATS}
-    found = tuple(known_as[name] for name in named if name in known_as)
+    found: tuple[Format, ...] = tuple([known_as[name] for name in named if name in known_as])
     if len(found) != len(named):
         known = ", ".join(FORMATS)
         raise RejectedError(f"{text!r} names an unknown format; known are {known} and mixed")

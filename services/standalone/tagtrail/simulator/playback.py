@@ -56,6 +56,7 @@ def play(
     *,
     speed: float = 1.0,
     stop: threading.Event | None = None,
+    late_s: float = 0.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Played:
     """Hand over a stream, each transmission at its time; does not close the sink.
@@ -65,6 +66,8 @@ def play(
         sink: Takes them.
         speed: Simulated seconds per second, > 0; `FASTEST` = no waiting.
         stop: Ends the playback early when set.
+        late_s: Seconds since the simulated start should have been played; they are caught up, so
+            that in real time the simulated clock and the wall clock agree.
         monotonic: Clock that paces it, seconds.
 
     Raises:
@@ -75,7 +78,7 @@ def play(
     if not speed > 0:
         raise ValueError("speed must be positive")
     stop = stop or threading.Event()
-    began_s = monotonic()
+    began_s = monotonic() - late_s
     count, last_s, behind_s = 0, 0.0, 0.0
     for transmission in stream:
         due_s = began_s + transmission.deliver_s / speed if speed != FASTEST else began_s
