@@ -21,8 +21,8 @@ from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_ingest.state import State
 from tagtrail_ingest.tallies import Tallies
-from tagtrail_kernel.consumers import Leadership
 from tagtrail_kernel.events.registry import Family
+from tagtrail_kernel.leadership import Leadership
 from tagtrail_kernel.settings import SettingsError
 from tagtrail_kernel.sinks import DirectSink
 from tagtrail_kernel.wiring import Deps, Service, supervise
