@@ -8,31 +8,29 @@ back-off, then pauses and alarms. Passing over an event is an operator's act, an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import enum
 import hashlib
 import logging
-import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
-from tagtrail_kernel.clock import Clock, uuid8
-from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Database
+from tagtrail_kernel.database import Connection, Database
 from tagtrail_kernel.envelope import Envelope, Recorded
 from tagtrail_kernel.errors import ConflictError, DomainError, LogDamagedError, UnavailableError
-from tagtrail_kernel.events.operations import ConsumerEventParked
 from tagtrail_kernel.events.registry import BUSINESS_FAMILIES, Family
+from tagtrail_kernel.leadership import Leadership
 from tagtrail_kernel.log import NO_CHAIN, EventLog, EventSink, Page, Tail
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS: Final = 3
-"""Failures of the same page before the consumer looks for the event and pauses."""
-
 BACKOFF_S: Final = (0.2, 1.0, 5.0)
-"""Waits between the attempts, seconds; a transient fault of a neighbour is over by then."""
+"""Waits after the failures of one page, seconds; a transient fault of a neighbour is over by then.
+
+After the last one the consumer looks for the event and pauses."""
+
+REFUSED_WAIT_S: Final = 30.0
+"""Time between two looks at a log that was refused, seconds: only an operator can mend it."""
 
 PAGE_EVENTS: Final = 2000
 """Events per page when catching up: large enough to amortise a transaction, small enough to yield."""
@@ -135,60 +133,6 @@ class Status:
     error_position: int | None = None
 
 
-def lock_number(name: str) -> int:
-    """Return the first number of a consumer's advisory lock, a signed 32-bit hash of its name."""
-    return int(struct.unpack(">i", struct.pack(">I", zlib.crc32(name.encode())))[0])
-
-
-class Leadership:
-    """Which of several processes does a piece of work: PostgreSQL advisory locks of one session.
-
-    The locks end with the session, so a process that dies is replaced within seconds. Two leaders
-    for a moment do no harm to a consumer: its position is fenced by the row lock.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._connection: Connection | None = None
-        self._held: set[tuple[str, int]] = set()
-        self._turn = asyncio.Lock()
-
-    async def acquire(self, name: str, log_id: int) -> bool:
-        """Try to become the leader of a piece of work.
-
-        Raises:
-            UnavailableError: the database is out of reach.
-        """
-        async with self._turn:
-            if self.holds(name, log_id):
-                return True
-            try:
-                if self._connection is None or self._connection.is_closed():
-                    self._held.clear()
-                    self._connection = await self._database.dedicated()
-                got = await self._connection.fetchval(
-                    "select pg_try_advisory_lock($1, $2)", lock_number(name), log_id
-                )
-            except CONNECTION_FAILURES as error:
-                raise UnavailableError("the database is out of reach") from error
-            if got:
-                self._held.add((name, log_id))
-            return bool(got)
-
-    def holds(self, name: str, log_id: int) -> bool:
-        """Return whether this process still is the leader."""
-        alive = self._connection is not None and not self._connection.is_closed()
-        return alive and (name, log_id) in self._held
-
-    async def close(self) -> None:
-        """Give everything up."""
-        self._held.clear()
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            with contextlib.suppress(*CONNECTION_FAILURES):
-                await connection.close(timeout=2)
-
-
 class Consumer:
     """Runs one projection over one log. Several processes may try; one at a time does it."""
 
@@ -203,7 +147,9 @@ class Consumer:
         tail: Tail,
         sink: EventSink | None,
         leadership: Leadership | None = None,
+        backoff_s: Sequence[float] = BACKOFF_S,
     ) -> None:
+        self._backoff_s = backoff_s
         self._leadership = leadership or Leadership(database)
         self._parked: frozenset[int] = frozenset()
         self.projection = projection
@@ -232,7 +178,10 @@ class Consumer:
             except LogDamagedError as error:
                 self._note(State.REFUSED, error)
                 log.critical("consumer.refused", extra=self._extra(), exc_info=error)
-                await asyncio.sleep(30)
+                await asyncio.sleep(REFUSED_WAIT_S)
+            except Exception as error:
+                self._note(State.RETRYING, error)
+                log.exception("consumer.failed", extra=self._extra())
             await asyncio.sleep(1)
 
     async def _follow(self) -> None:
@@ -324,19 +273,26 @@ class Consumer:
                 return page
         page = await self._log.read(self.log_id, after=at, limit=PAGE_EVENTS, families=families)
         self._caught_up = page is None
+        if page is not None:
+            self.status.behind = (await self._log.head(self.log_id)).position - at
         return page
 
     async def _apply_or_pause(self, page: Page) -> None:
-        for attempt in range(ATTEMPTS):
+        for wait_s in self._backoff_s:
             try:
                 await self._apply(page)
             except (UnavailableError, OSError, LogDamagedError):
                 raise
-            except Exception as error:
-                self._note(State.RETRYING, error)
-                log.warning("consumer.retrying", extra=self._extra(), exc_info=error)
-                await asyncio.sleep(BACKOFF_S[attempt])
+            except _MovedError as error:
+                log.info("consumer.moved", extra=self._extra() | {"cause": error.detail})
                 await self.start()
+                return
+            except Exception as error:
+                log.warning("consumer.retrying", extra=self._extra(), exc_info=error)
+                self._note(State.RETRYING, error)
+                await asyncio.sleep(wait_s)
+                await self.start()
+                self._note(State.RETRYING, error)
             else:
                 return
         await self._pause_at_the_poison(page)
@@ -358,6 +314,7 @@ class Consumer:
                 "updated_at = now() where name = $1 and log_id = $2",
                 self.projection.name, self.log_id, page.last, page.chain,
             )  # fmt: skip
+        self.status.behind = max(0, self.status.behind - (page.last - self.status.position))
         self.status.position, self._chain = page.last, page.chain
         self.status.state, self.status.error, self.status.error_position = State.RUNNING, None, None
         self.moved.set()
@@ -374,12 +331,16 @@ class Consumer:
             self.projection.name, self.log_id,
         )  # fmt: skip
         if stored != self.status.position:
-            raise ConflictError(
+            raise _MovedError(
                 f"{self.status.consumer} was moved to {stored} by somebody else; starting again"
             )
 
     async def _pause_at_the_poison(self, page: Page) -> None:
         position, error = await self._find_poison(page)
+        await self.start()
+        if position is None:
+            return
+        await self._apply_before(position, page)
         async with self._database.transaction() as tx:
             await tx.execute(
                 "update consumer set state = 'paused', error = $3, error_position = $4, "
@@ -389,23 +350,49 @@ class Consumer:
         await self.start()
         log.error("consumer.paused", extra=self._extra())
 
-    async def _find_poison(self, page: Page) -> tuple[int, str]:
-        """Apply the page's events one by one in a transaction that is rolled back."""
-        events = self._wanted(page)
-        for number, event in enumerate(events):
-            before = events[:number]
-            await self.start()
-            try:
-                async with self._database.transaction() as tx:
-                    if before:
-                        await self.projection.apply(tx, self._context, before)
-                    await self.projection.apply(tx, self._context, [event])
-                    raise _Rollback
-            except _Rollback:
-                continue
-            except Exception as error:  # noqa: BLE001 - this is the fault that is looked for
-                return event.position, f"{type(error).__name__}: {error}"
-        return page.last, self.status.error or "the page fails, but none of its events alone"
+    async def _apply_before(self, position: int, page: Page) -> None:
+        """Apply the page's batches that end before an event."""
+        end = await self._log.floor(self.log_id, position - 1)
+        chain = await self._log.chain_at(self.log_id, end)
+        if end > self.status.position and chain is not None:
+            events = [e for e in page.events if e.position <= end]
+            await self._apply(replace(page, events=events, last=end, chain=chain))
+
+    async def _find_poison(self, page: Page) -> tuple[int | None, str]:
+        """Find the first event that cannot be applied, by halving the page.
+
+        Trials are rolled back. What they publish is what the same events publish when they are
+        applied, so it does no harm.
+
+        Returns:
+            Position of the event, None if every one can be applied now; and what went wrong.
+        """
+        events, error = self._wanted(page), self.status.error or ""
+        good, bad = 0, len(events) + 1
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            found = await self._trial(events[:middle])
+            if found is None:
+                good = middle
+            else:
+                bad, error = middle, found
+        return (events[bad - 1].position if bad <= len(events) else None), error
+
+    async def _trial(self, events: Sequence[Recorded]) -> str | None:
+        """Apply events in a transaction that is rolled back; returns what went wrong."""
+        await self.start()
+        try:
+            async with self._database.transaction() as tx:
+                derived = await self.projection.apply(tx, self._context, events)
+                if derived and self._sink is not None:
+                    await self._sink.publish(self.log_id, derived)
+                raise _Rollback
+        except _Rollback:
+            return None
+        except (UnavailableError, OSError, LogDamagedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - this is the fault that is looked for
+            return f"{type(error).__name__}: {error}"
 
     async def _reload_state(self) -> None:
         async with self._database.connection() as connection:
@@ -429,82 +416,12 @@ class Consumer:
         }
 
 
+class _MovedError(ConflictError):
+    """Another process applied the page meanwhile."""
+
+
 class _Rollback(Exception):  # noqa: N818 - never seen outside this module
     """Ends a trial transaction."""
-
-
-async def resume(database: Database, name: str, log_id: int) -> None:
-    """Let a paused consumer try again."""
-    async with database.transaction() as tx:
-        await tx.execute(
-            "update consumer set state = 'running', error = null, error_position = null "
-            "where name = $1 and log_id = $2",
-            name, log_id,
-        )  # fmt: skip
-
-
-async def park(
-    database: Database,
-    sink: EventSink,
-    clock: Clock,
-    *,
-    service: str,
-    name: str,
-    log_id: int,
-    reason: str,
-    by: str,
-) -> int:
-    """Let a paused consumer pass over the one event that it cannot apply.
-
-    The act is appended to the log first. The parked position is kept beside the consumer, and
-    its projection never sees that event, also in a rebuild.
-
-    Returns:
-        The parked position.
-
-    Raises:
-        ConflictError: the consumer is not paused at an event.
-    """
-    async with database.transaction() as tx:
-        row = await tx.fetchrow(
-            "select state, error, error_position from consumer "
-            "where name = $1 and log_id = $2 for update",
-            name, log_id,
-        )  # fmt: skip
-        if row is None or row["state"] != "paused" or row["error_position"] is None:
-            raise ConflictError(f"{service}.{name} is not paused at an event; nothing to park")
-        position = int(row["error_position"])
-        now = clock.now()
-        fact = ConsumerEventParked(
-            consumer=f"{service}.{name}",
-            position=position,
-            error=(row["error"] or "")[:500],
-            reason=reason,
-            by=by,
-        )
-        await sink.publish(
-            log_id,
-            [
-                Envelope(
-                    id=uuid8(now, f"{service}.{name}/{log_id}/{position}".encode()),
-                    subject=f"{service}.{name}",
-                    source=service,
-                    occurred_at=now,
-                    data=fact,
-                )
-            ],
-        )
-        await tx.execute(
-            "insert into parked (name, log_id, position, reason) values ($1, $2, $3, $4) "
-            "on conflict do nothing",
-            name, log_id, position, reason,
-        )  # fmt: skip
-        await tx.execute(
-            "update consumer set state = 'running', error = null, error_position = null "
-            "where name = $1 and log_id = $2",
-            name, log_id,
-        )  # fmt: skip
-    return position
 
 
 async def state_hash(tx: Connection, tables: Sequence[str], log_id: int) -> str:

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tagtrail_kernel.access import ROLES, AccessStore, Key, Principal, mint, requires
 from tagtrail_kernel.clock import Clock
-from tagtrail_kernel.consumers import Status, park, resume
+from tagtrail_kernel.consumers import Status
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.errors import ForbiddenError, NotFoundError
 from tagtrail_kernel.log import EventSink
+from tagtrail_kernel.parking import park, resume
 
 Operator = Annotated[Principal, Depends(requires("operations"))]
 KeyKeeper = Annotated[Principal, Depends(requires("keys"))]
@@ -120,6 +121,7 @@ def consumers_router(
                     "consumer": s.consumer,
                     "state": s.state,
                     "position": s.position,
+                    "behind": s.behind,
                     "error": s.error,
                     "error_position": s.error_position,
                 }

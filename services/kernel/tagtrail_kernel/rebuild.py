@@ -18,11 +18,11 @@ from tagtrail_kernel.consumers import (
     PAGE_EVENTS,
     Context,
     Projection,
-    lock_number,
     state_hash,
 )
 from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Database
 from tagtrail_kernel.errors import ConflictError, LogDamagedError, UnavailableError
+from tagtrail_kernel.leadership import lock_number
 from tagtrail_kernel.log import EventLog
 
 LOCK_KEY: Final = 7010

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 import httpx2
@@ -11,7 +12,16 @@ import msgspec
 
 from tagtrail_kernel.envelope import Envelope, seal
 from tagtrail_kernel.errors import RejectedError, UnavailableError
-from tagtrail_kernel.log import Appended
+from tagtrail_kernel.log import MAX_BATCH, Appended
+
+REQUEST_FACTS: Final = MAX_BATCH
+"""Most facts of one request: one batch of the log, so that a request is appended whole."""
+
+REQUEST_BYTES: Final = 4_000_000
+"""Most bytes of one request: half of the largest body that ingest accepts by default."""
+
+_REFUSALS: Final = frozenset({400, 413, 422})
+"""Answers that are about the facts themselves; all others may pass with time or a mended set-up."""
 
 Append = Callable[[int, Sequence[Envelope]], Awaitable[Appended]]
 
@@ -62,7 +72,11 @@ class DirectSink:
 
 
 class HttpSink:
-    """Ingest in another process, by `POST /v1/events` with a service's key."""
+    """Ingest in another process, by `POST /v1/events` with a service's key.
+
+    More than `REQUEST_FACTS` facts, or `REQUEST_BYTES` of them, go in several requests; if a later
+    one fails, repeat the call.
+    """
 
     def __init__(self, http: httpx2.AsyncClient, url: str, service_key: str) -> None:
         self._http = http
@@ -71,11 +85,23 @@ class HttpSink:
 
     async def publish(self, log_id: int, facts: Sequence[Envelope]) -> Appended:
         """See `EventSink.publish`."""
-        body = b'{"events":[' + b",".join(seal(f).body for f in facts) + b"]}"
+        if not facts:
+            raise RejectedError("nothing to append")
+        positions: list[int] = []
+        duplicates: set[int] = set()
+        for bodies in _requests([seal(f).body for f in facts]):
+            answer = await self._send(log_id, bodies)
+            duplicates |= {
+                len(positions) + i for i, r in enumerate(answer.results) if r.status == "duplicate"
+            }
+            positions += [r.position for r in answer.results]
+        return Appended(positions, frozenset(duplicates), answer.last, answer.recorded_at)
+
+    async def _send(self, log_id: int, bodies: Sequence[bytes]) -> AppendReply:
         try:
             reply = await self._http.post(
                 self._url,
-                content=body,
+                content=b'{"events":[' + b",".join(bodies) + b"]}",
                 headers={
                     "Authorization": f"Bearer {self._key}",
                     "Tagtrail-Log": str(log_id),
@@ -85,16 +111,23 @@ class HttpSink:
             )
         except httpx2.HTTPError as error:
             raise UnavailableError(f"ingest is out of reach: {type(error).__name__}") from error
-        if reply.status_code >= 500 or reply.status_code == 429:
-            raise UnavailableError(f"ingest answers {reply.status_code}; trying again later")
-        if reply.status_code >= 400:
+        if reply.status_code in _REFUSALS:
             raise RejectedError(f"ingest refuses the facts: {reply.text[:300]}")
-        answer = msgspec.json.decode(reply.content, type=AppendReply)
-        return Appended(
-            positions=[r.position for r in answer.results],
-            duplicates=frozenset(
-                i for i, r in enumerate(answer.results) if r.status == "duplicate"
-            ),
-            last=answer.last,
-            recorded_at=answer.recorded_at,
-        )
+        if reply.status_code in (401, 403):
+            raise UnavailableError(
+                f"ingest does not accept this service's key ({reply.status_code}); check "
+                "TAGTRAIL_SERVICE_KEY"
+            )
+        if reply.status_code != 200:
+            raise UnavailableError(f"ingest answers {reply.status_code}; trying again later")
+        return msgspec.json.decode(reply.content, type=AppendReply)
+
+
+def _requests(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    start, size = 0, 0
+    for end, body in enumerate(bodies):
+        if end > start and (end - start == REQUEST_FACTS or size + len(body) > REQUEST_BYTES):
+            yield bodies[start:end]
+            start, size = end, 0
+        size += len(body) + 1
+    yield bodies[start:]

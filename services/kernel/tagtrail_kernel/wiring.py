@@ -16,10 +16,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from tagtrail_kernel import middleware, problems
 from tagtrail_kernel.access import AccessStore, Gatekeeper
 from tagtrail_kernel.clock import Clock, Ids
-from tagtrail_kernel.consumers import Consumer, Leadership, Projection, State, Status
+from tagtrail_kernel.consumers import Consumer, Projection, State, Status
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.errors import TagtrailError, UnavailableError
 from tagtrail_kernel.idempotency import Idempotency
+from tagtrail_kernel.leadership import Leadership
 from tagtrail_kernel.log import EventLog, EventSink, Tail
 from tagtrail_kernel.operations_api import consumers_router, keys_router
 from tagtrail_kernel.settings import KernelSettings
