@@ -326,3 +326,19 @@ async def test_s22_readiness_tells_when_the_broker_is_out_of_reach(
     assert ready.status_code == 503
     assert "MQTT" in ready.json()["failing"]["ingest"]
     assert (alive.status_code, head.status_code) == (200, 200)
+
+
+async def test_guessing_keys_is_stopped_by_address(api: Api) -> None:
+    async with httpx2.AsyncClient(base_url=api.client.base_url) as guesser:
+        codes = [
+            (
+                await guesser.get(
+                    "/v1/log/head", headers={"Authorization": f"Bearer tt_{i:012x}_{'x' * 43}"}
+                )
+            ).status_code
+            for i in range(130)
+        ]
+
+    assert codes[0] == 401
+    assert codes[-1] == 429
+    assert 90 <= codes.count(401) <= 110

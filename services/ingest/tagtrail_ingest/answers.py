@@ -18,7 +18,10 @@ Key = Annotated[
         alias="Idempotency-Key", description="The same key and body again give the same answer."
     ),
 ]
-After = Annotated[int, Query(ge=0, description="Position after which to begin.")]
+LAST_POSITION = 2**62
+"""Largest number that a position can be given as."""
+
+After = Annotated[int, Query(ge=0, le=LAST_POSITION, description="Position after which to begin.")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most events.")]
 Families = Annotated[str | None, Query(description="Comma-separated: radio, gateway, registry, …")]
 Types = Annotated[

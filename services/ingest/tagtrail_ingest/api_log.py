@@ -9,7 +9,17 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from tagtrail_ingest.answers import JSON, After, Families, Key, Limit, Reader, Types, json_answer
+from tagtrail_ingest.answers import (
+    JSON,
+    LAST_POSITION,
+    After,
+    Families,
+    Key,
+    Limit,
+    Reader,
+    Types,
+    json_answer,
+)
 from tagtrail_ingest.bodies import AppendReply, AppendResult, EventsBody, envelope_of
 from tagtrail_ingest.reading import Filter, event_json, one_event, slice_of, tail_of
 from tagtrail_ingest.state import State
@@ -110,14 +120,15 @@ def add_log(router: APIRouter, state: State) -> None:
     async def stream_events(
         who: Reader,
         after: Annotated[
-            int | None, Query(ge=0, description="By default the end of the log.")
+            int | None, Query(ge=0, le=LAST_POSITION, description="By default the end of the log.")
         ] = None,
         families: Families = None,
         types: Types = None,
         last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
     ) -> AsyncIterator[ServerSentEvent]:
         wanted = Filter.of(families, types, None)
-        start = int(last_event_id) if last_event_id and last_event_id.isdigit() else after
+        seen = last_event_id or ""
+        start = int(seen) if seen.isascii() and seen.isdigit() and len(seen) < 19 else after
         if start is None:
             start = (await state.log.head(who.log_id)).position
         yield ServerSentEvent(comment=f"from {start}", id=str(start))

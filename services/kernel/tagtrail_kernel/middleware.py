@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 WINDOW_S: Final = 10
 """Window of the rate limit: short enough to recover, long enough for bursts."""
 
+MOST_REFUSALS: Final = 100
+"""Refused keys from one address within the window, after which nothing from it is looked at:
+each one costs a look into the database, so guessing must not be free."""
+
 _TRACE: Final = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
 _TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
 _FREE: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -42,6 +46,7 @@ class _Edge:
         self._app = app
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._limit = RateLimitItemPerSecond(max(1, int(requests_per_s * WINDOW_S)), WINDOW_S)
+        self._strangers = RateLimitItemPerSecond(MOST_REFUSALS, WINDOW_S)
         self._requests = Counter(
             "tagtrail_http_requests_total",
             "Requests.",
@@ -86,15 +91,24 @@ class _Edge:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._requests.labels(scope["method"], route, str(status)).inc()
+            if status == 401:
+                self._limiter.hit(self._strangers, _address(scope))
             self._seconds.labels(route).observe(time.perf_counter() - started)
             trace_id.reset(token)
 
     def _over_limit(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         if scope["path"] in _FREE:
             return False
-        client = scope.get("client")
-        who = headers.get(b"authorization", b"")[:24].decode("latin-1") or (client or ("?",))[0]
+        address = _address(scope)
+        if not self._limiter.test(self._strangers, address):
+            return True
+        who = headers.get(b"authorization", b"")[:24].decode("latin-1") or address
         return not self._limiter.hit(self._limit, who)
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return f"from {client[0]}" if client else "from nowhere"
 
 
 def install(app: FastAPI, registry: CollectorRegistry, requests_per_s: float) -> None:
