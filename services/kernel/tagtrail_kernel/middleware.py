@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 WINDOW_S: Final = 10
 """Window of the rate limit: short enough to recover, long enough for bursts."""
 
-MOST_REFUSALS: Final = 100
+MOST_REFUSALS: Final = 300
 """Refused keys from one address within the window, after which nothing from it is looked at:
 each one costs a look into the database, so guessing must not be free."""
 
