@@ -57,6 +57,14 @@ async def test_a_tag_that_fell_off_leaves_the_asset_where_it_was(desk: Any) -> N
     assert found == Place("z1", "here")
 
 
+async def test_a_binding_that_was_taken_back_says_nothing(desk: Any) -> None:
+    wrong = ((0.0, seen("t", "z2")), (5.0, on("t")), (5.0, off("t")))
+    right = ((0.0, on("u")), (1.0, seen("u", "z1")))
+
+    assert await place(desk, *right, *wrong) == Place("z1", "here")
+    assert await place(desk, *right, (2, off("u")), *wrong) == Place("z1", "here")
+
+
 async def test_of_two_tags_the_one_in_a_zone_is_the_better_witness(desk: Any) -> None:
     found = await place(
         desk,

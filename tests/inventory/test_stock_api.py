@@ -99,6 +99,7 @@ async def test_s37_a_blind_count_verifies_and_tells_the_difference(client: Any) 
 async def test_s37_contents_stay_where_the_crate_was_when_the_tag_fell_off(client: Any) -> None:
     await furnish(client)
     await client.post("/v1/assets/crate-1/pack", lines(screw=40))
+    client.desk.deps.clock.forward(60)
     await client.post("/v1/tags/t1/unbind", {})
 
     asset = await client.get("/v1/assets/crate-1")

@@ -38,6 +38,7 @@ LINES = st.lists(
 COUNTED = st.lists(
     st.builds(CountedLine, sku=SKUS, quantity=st.integers(0, 9), lot=LOTS), max_size=2
 ).map(tuple)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3)
 SOME_ASSETS = st.lists(ASSETS, max_size=2).map(tuple)
 
 STOCK: st.SearchStrategy[Event] = st.one_of(
@@ -79,7 +80,7 @@ REGISTRY: st.SearchStrategy[Event] = st.one_of(
     ),
     st.builds(AssetRegistered, asset_id=ASSETS),
     st.builds(SkuRegistered, sku=SKUS),
-    st.builds(ZoneRegistered, zone_id=ZONES, site_id=st.just("h"), name=st.text(max_size=3)),
+    st.builds(ZoneRegistered, zone_id=ZONES, site_id=st.just("h"), name=NAMES),
 )
 FACTS: st.SearchStrategy[Event] = st.one_of(STOCK, PLACES, PLACES, SHIPPING, REGISTRY)
 

@@ -34,7 +34,8 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Most items of the page.
 After = Annotated[str | None, Query(description="`next` of the page before.")]
 At = Annotated[Moment | None, Query(description="Effective time; by default now.")]
 Position = Annotated[
-    int | None, Query(ge=0, description="What was known: the log up to here; by default all.")
+    int | None,
+    Query(ge=0, lt=2**63, description="What was known: the log up to here; by default all."),
 ]
 
 

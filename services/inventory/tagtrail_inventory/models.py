@@ -17,7 +17,10 @@ Rssi = Annotated[float, Field(ge=-150, le=30)]
 
 
 def _utc(at: datetime) -> datetime:
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the year lies outside 1 to 9999") from error
 
 
 Moment = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_utc)]

@@ -4,6 +4,7 @@ An asset is where its tags are. Of the tags that were ever on it, the best witne
 on it and in a zone; then one that is on it and has left all zones; then the last zone of a tag
 while it was on it (the tag fell off or was moved: the asset is where it was last known). A
 departure or a delivery later than the witness's last news takes the asset out of every zone.
+A binding that ended at the instant at which it began was taken back and says nothing.
 """
 
 from __future__ import annotations
@@ -21,10 +22,15 @@ wanted as (
            b.event_id as binding_event_id, n.occurred_at as end_at, n.position as end_position
     from wanted w
     cross join lateral (
-        select occurred_at, position, event_id from binding
+        select occurred_at, position, event_id from binding m
         where log_id = $1 and tag_id = w.tag_id and asset_id = w.asset_id
           and occurred_at <= coalesce($2, 'infinity'::timestamptz)
           and position <= coalesce($3, 9223372036854775807)
+          and not exists (
+              select from binding x
+              where x.log_id = $1 and x.tag_id = w.tag_id and x.occurred_at = m.occurred_at
+                and x.position > m.position
+                and x.position <= coalesce($3, 9223372036854775807))
         order by occurred_at desc, position desc limit 1
     ) b
     left join lateral (

@@ -130,7 +130,13 @@ class Writer:
         return Written((found.id,), found.position, applied)
 
     async def write(
-        self, request: Request, seed: Seed, facts: Sequence[Fact], correlation_id: str | None = None
+        self,
+        request: Request,
+        seed: Seed,
+        facts: Sequence[Fact],
+        *,
+        correlation_id: str | None = None,
+        first_number: int = 0,
     ) -> Written:
         """Append facts as one batch and wait, for a bounded time, until the books hold them.
 
@@ -139,6 +145,7 @@ class Writer:
             seed: Where their ids come from.
             facts: 1 to 1000 facts; all are appended or none.
             correlation_id: Ties them together; by default the request's trace id.
+            first_number: Number of the first of them among the command's facts.
         """
         envelopes = [
             Envelope(
@@ -149,7 +156,7 @@ class Writer:
                 data=fact.data,
                 correlation_id=correlation_id or trace_id.get(),
             )
-            for number, fact in enumerate(facts)
+            for number, fact in enumerate(facts, first_number)
         ]
         done = await self._deps.sink.publish(seed.who.log_id, envelopes)
         position = max(done.positions)

@@ -118,12 +118,14 @@ class _Span:
 
 
 def _spans(bound: Sequence[tuple[str, When, str | None]]) -> list[_Span]:
-    """Return, for each tag and asset, the last statement that put them together."""
+    """Return, for each tag and asset, the last statement that put them together for a while."""
     last: dict[tuple[str, str], _Span] = {}
     for tag, when, asset in sorted(bound, key=lambda s: s[1]):
         if asset is None:
             continue
         later = [w for t, w, _ in bound if t == tag and w > when]
+        if later and min(later)[0] == when[0]:
+            continue
         last[tag, asset] = _Span(tag, asset, when, min(later) if later else None)
     return list(last.values())
 

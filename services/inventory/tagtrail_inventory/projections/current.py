@@ -26,10 +26,8 @@ on conflict (log_id, tag_id) do update set
 """
 
 _LIST = ", ".join(PLACE_COLUMNS)
-_SET = ", ".join(f"{c} = excluded.{c}" for c in PLACE_COLUMNS[1:])
 ASSETS: Final = (
-    f"with {PLACES} insert into place_now (log_id, {_LIST}) select $1, {_LIST} from place "  # noqa: S608 - constants
-    f"on conflict (log_id, asset_id) do update set {_SET}"
+    f"with {PLACES} insert into place_now (log_id, {_LIST}) select $1, {_LIST} from place"  # noqa: S608 - constants
 )
 
 
@@ -54,4 +52,8 @@ async def refresh(
         )  # fmt: skip
         affected.update(r["asset_id"] for r in rows)
     if affected:
+        await tx.execute(
+            "delete from place_now where log_id = $1 and asset_id = any($2::text[])",
+            log_id, sorted(affected),
+        )  # fmt: skip
         await tx.execute(ASSETS, log_id, None, None, sorted(affected))
