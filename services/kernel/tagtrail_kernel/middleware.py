@@ -9,7 +9,7 @@ import time
 from typing import Final
 
 from fastapi import FastAPI
-from limits import RateLimitItemPerSecond
+from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -25,7 +25,7 @@ WINDOW_S: Final = 10
 """Window of the rate limit: short enough to recover, long enough for bursts."""
 
 MOST_REFUSALS: Final = 300
-"""Refused keys from one address within the window, after which nothing from it is looked at:
+"""Refused keys from one address within a minute, after which nothing from it is looked at:
 each one costs a look into the database, so guessing must not be free."""
 
 _TRACE: Final = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
@@ -46,7 +46,7 @@ class _Edge:
         self._app = app
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._limit = RateLimitItemPerSecond(max(1, int(requests_per_s * WINDOW_S)), WINDOW_S)
-        self._strangers = RateLimitItemPerSecond(MOST_REFUSALS, WINDOW_S)
+        self._strangers = RateLimitItemPerMinute(MOST_REFUSALS)
         self._requests = Counter(
             "tagtrail_http_requests_total",
             "Requests.",
