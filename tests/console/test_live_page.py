@@ -378,7 +378,9 @@ async def test_a_page_that_was_opened_before_the_first_site_fills_by_itself(
 async def test_a_tag_heard_for_the_first_time_gets_its_name(browser: Browser) -> None:
     world = hall()
     new_place = world.places["tag-02"] | {"tag_id": "tag-new"}
+    world.places = {}
     async with visiting(browser, world) as visit:
+        await expect(visit.page.locator("#plan-empty")).to_contain_text("No tag has been heard")
         world.tags["tag-new"] = world.tags["tag-02"] | {
             "tag_id": "tag-new",
             "asset_id": "crate-new",
@@ -390,6 +392,7 @@ async def test_a_tag_heard_for_the_first_time_gets_its_name(browser: Browser) ->
         await expect(visit.page.locator('.tag[data-tag="tag-new"]')).to_have_attribute(
             "aria-label", re.compile("Crate new")
         )
+        await expect(visit.page.locator("#plan-empty")).to_be_hidden()
 
 
 async def test_names_with_markup_are_only_text(browser: Browser) -> None:

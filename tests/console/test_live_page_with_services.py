@@ -14,7 +14,8 @@ from tests.support.serving import prepared, served
 
 from tagtrail.composition import MIGRATIONS, app_for
 from tagtrail.embedded import Embedded
-from tagtrail_kernel.access import PostgresAccess, new_code
+from tagtrail_kernel.access import new_code
+from tagtrail_kernel.access_stores import PostgresAccess
 from tagtrail_kernel.clock import SystemClock
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.settings import KernelSettings

@@ -11,7 +11,8 @@ from tests.support.console_world import World, console_app
 import tagtrail_console
 from tagtrail_console.assets import Assets
 from tagtrail_console.pages import Pages
-from tagtrail_kernel.access import Key, MemoryAccess
+from tagtrail_kernel.access import Key
+from tagtrail_kernel.access_stores import MemoryAccess
 from tagtrail_kernel.errors import UnavailableError
 from tagtrail_kernel.wiring import Deps
 

@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 
 from tagtrail_console.service import build
 from tagtrail_console.settings import ConsoleSettings
-from tagtrail_kernel.access import MemoryAccess, Principal, new_code, requires
+from tagtrail_kernel.access import Principal, new_code, requires
+from tagtrail_kernel.access_stores import MemoryAccess
 from tagtrail_kernel.adapters.memory_log import MemoryLog
 from tagtrail_kernel.clock import Clock, SystemClock, TimeOrderedIds
 from tagtrail_kernel.database import Database
@@ -142,7 +143,7 @@ class World:
         for tag in self.tags.values():
             asset = self.assets.get(tag["asset_id"] or "")
             for content in asset["contents"] if asset else ():
-                zone_id = self.places[tag["tag_id"]]["zone_id"]
+                zone_id = self.places.get(tag["tag_id"], {}).get("zone_id")
                 line = lines.setdefault(
                     (zone_id, content["sku"]),
                     {"site_id": "hall", "zone_id": zone_id, "sku": content["sku"], "quantity": 0,

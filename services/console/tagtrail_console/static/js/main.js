@@ -156,12 +156,12 @@ const redraw = gathered(() => requestAnimationFrame(() => {
   plan.drawTags();
   tags.draw();
   panel.draw();
+  drawEmpty();
   drawFreshness();
 }), DRAW_MS);
 
 const renewPlan = gathered(() => named(Promise.all([loadPlan(), loadPlaces()]).then(() => {
   plan.renewSite();
-  drawEmpty();
   redraw();
 })), SETTLE_MS);
 let changedAt = 0;
@@ -180,7 +180,6 @@ const places = new Stream(
     await siteKnown();
     const [, position] = await Promise.all([loadPlan(), loadPlaces()]);
     plan.renewSite();
-    drawEmpty();
     redraw();
     openAsked();
     named(loadHealth());

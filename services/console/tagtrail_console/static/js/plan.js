@@ -171,36 +171,34 @@ export class Plan {
       s("polygon", { points: path(shape.outline), class: shape.drawn ? "area" : "area undrawn" }), label);
   }
 
-  /** Write a zone's label where it is wide enough; shorten it where it is not. */
+  /** Write a zone's label in the first row where it fits; shorten it where none is wide enough. */
   #label(shape) {
-    const { label, text, name, count } = this.labels.get(shape.id);
+    const { label, text, name } = this.labels.get(shape.id);
     const top = bounds(shape.outline).top;
-    let spot = null;
-    for (const rows of [0.9, 1.8, 3]) {
-      const y = top - rows * LABEL_PX * this.k;
-      const found = stretch(shape.outline, y);
-      if (found && (!spot || found[1] - found[0] > (spot.to - spot.from) * 1.3)) spot = { y, from: found[0], to: found[1] };
-    }
-    const room = spot ? (spot.to - spot.from) / this.k - 14 : 0;
-    label.style.display = room < 24 ? "none" : "";
-    if (room < 24) return;
+    const rows = [0.9, 1.9, 2.9, 4]
+      .map((row) => ({ y: top - row * LABEL_PX * this.k, within: stretch(shape.outline, top - row * LABEL_PX * this.k) }))
+      .filter((row) => row.within && row.within[1] - row.within[0] > 24 * this.k);
+    label.style.display = rows.length ? "" : "none";
+    if (!rows.length) return;
     name.textContent = shape.name;
+    const wide = (text.getComputedTextLength() + 4) * this.k;
+    const free = rows.map((row) => ({ ...row, x: this.#clear(row, wide) })).find((row) => row.x !== null);
+    const best = free ?? rows.reduce((a, b) => (b.within[1] - b.within[0] > (a.within[1] - a.within[0]) * 1.3 ? b : a));
+    const room = (best.within[1] - best.within[0]) / this.k - 14;
     for (let length = shape.name.length; length > 2 && text.getComputedTextLength() > room; length -= 1) {
       name.textContent = `${shape.name.slice(0, length - 2).trimEnd()}…`;
     }
-    const wide = (text.getComputedTextLength() + 4) * this.k;
-    label.style.transform = `translate(${this.#clear(spot, wide)}px, ${-spot.y}px)`;
+    label.style.transform = `translate(${best.x ?? best.within[0] + 7 * this.k}px, ${-best.y}px)`;
   }
 
-  /** Return where a label begins: at the left, or right of a gateway that stands in its way. */
-  #clear(spot, wide) {
+  /** Return where a label begins in a row, clear of gateways; null if it does not fit. */
+  #clear({ y, within: [from, to] }, wide) {
     const reach = 14 * this.k;
-    let x = spot.from + 7 * this.k;
+    let x = from + 7 * this.k;
     for (const { spot: [mx, my] } of [...this.masts.values()].sort((a, b) => a.spot[0] - b.spot[0])) {
-      const meets = Math.abs(my - spot.y) < 1.4 * reach && mx + reach > x && mx - reach < x + wide;
-      if (meets && mx + reach + wide < spot.to) x = mx + reach;
+      if (Math.abs(my - y) < 1.4 * reach && mx + reach > x && mx - reach < x + wide) x = mx + reach;
     }
-    return x;
+    return x + wide < to ? x : null;
   }
 
   #gateway(gateway) {
