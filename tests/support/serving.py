@@ -12,7 +12,8 @@ from fastapi import FastAPI
 
 from tagtrail_ingest.service import build as build_ingest
 from tagtrail_ingest.settings import IngestSettings
-from tagtrail_kernel.access import PostgresAccess, mint
+from tagtrail_kernel.access import mint
+from tagtrail_kernel.access_stores import PostgresAccess
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
 from tagtrail_kernel.bootstrap import deps_of
 from tagtrail_kernel.clock import SystemClock, uuid8

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Protocol
@@ -19,9 +19,7 @@ from typing import Annotated, Final, Protocol
 from fastapi import Depends, Request
 
 from tagtrail_kernel.clock import Clock
-from tagtrail_kernel.database import Database
 from tagtrail_kernel.errors import (
-    ConflictError,
     ForbiddenError,
     NotFoundError,
     RejectedError,
@@ -149,15 +147,15 @@ class AccessStore(Protocol):
         ...
 
     async def keys(self, log_id: int) -> list[Key]:
-        """Return a tenant's keys, newest first."""
+        """Return a tenant's keys, newest first, then by id."""
         ...
 
     async def add_key(self, key: Key) -> None:
-        """Store a key."""
+        """Store a key. Raises ConflictError if its id is taken, NotFoundError without its tenant."""
         ...
 
     async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
-        """Revoke a key. Raises NotFoundError."""
+        """Revoke a key; again changes nothing. Raises NotFoundError if this tenant has no such key."""
         ...
 
     async def add_code(
@@ -241,6 +239,7 @@ class Gatekeeper:
         self._store = store
         self._clock = clock
         self._known: dict[bytes, tuple[datetime, Key]] = {}
+        self._tenants: tuple[datetime, frozenset[int]] | None = None
 
     async def principal(self, authorization: str | None, log_header: str | None) -> Principal:
         """Return who this is.
@@ -251,7 +250,7 @@ class Gatekeeper:
 
         Raises:
             UnauthenticatedError: no key, or it is unknown, wrong, expired or revoked.
-            ForbiddenError: a service's key without a tenant.
+            ForbiddenError: a service's key without a tenant that exists.
         """
         scheme, _, text = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not text:
@@ -259,13 +258,25 @@ class Gatekeeper:
                 "send the header `Authorization: Bearer tt_…`; make a key with `tagtrail keys create`"
             )
         key = await self._verified(text.strip())
-        if key.log_id is not None:
-            log_id = key.log_id
-        elif log_header is not None and log_header.isascii() and log_header.isdigit():
-            log_id = int(log_header)
-        else:
+        log_id = key.log_id if key.log_id is not None else await self._named(log_header)
+        scopes = ROLES.get(key.role, frozenset())
+        return Principal(key.key_id, log_id, key.role, scopes, key.gateway_id)
+
+    async def _named(self, log_header: str | None) -> int:
+        if log_header is None or not (log_header.isascii() and log_header.isdigit()):
             raise ForbiddenError("a service's key needs the header `Tagtrail-Log: <log id>`")
-        return Principal(key.key_id, log_id, key.role, ROLES[key.role], key.gateway_id)
+        log_id, now = int(log_header[:20]), self._clock.now()
+        known = self._tenants
+        stale = known is None or (now - known[0]).total_seconds() >= CACHE_S
+        if known is None or stale or log_id not in known[1]:
+            known = now, frozenset(t.log_id for t in await self._store.tenants())
+            self._tenants = known
+        if log_id not in known[1]:
+            raise ForbiddenError(
+                f"no tenant has the log {log_header[:20]}; make it with `tagtrail keys add-tenant`",
+                log_id=log_id,
+            )
+        return log_id
 
     async def _verified(self, text: str) -> Key:
         now = self._clock.now()
@@ -283,9 +294,9 @@ class Gatekeeper:
         return key
 
     async def _look_up(self, text: str) -> Key:
-        parts = text.split("_", 2)
-        key = await self._store.key(parts[1]) if len(parts) == 3 and parts[0] == "tt" else None
-        if key is None or not hmac.compare_digest(key.secret_hash, _digest(parts[2])):
+        _, key_id, secret = text.split("_", 2) if KEY_TEXT.fullmatch(text) else ("", "", "")
+        key = await self._store.key(key_id) if key_id else None
+        if key is None or not hmac.compare_digest(key.secret_hash, _digest(secret)):
             raise UnauthenticatedError("no such key; list yours with `tagtrail keys list`")
         return key
 
@@ -316,156 +327,3 @@ def requires(*scopes: str) -> Callable[[Principal], Principal]:
         return who
 
     return check
-
-
-class MemoryAccess:
-    """An `AccessStore` for tests."""
-
-    def __init__(self) -> None:
-        self._tenants: list[Tenant] = []
-        self._keys: dict[str, Key] = {}
-        self._codes: dict[bytes, tuple[int, str, datetime]] = {}
-
-    async def tenants(self) -> list[Tenant]:
-        """See `AccessStore.tenants`."""
-        return list(self._tenants)
-
-    async def add_tenant(self, slug: str, name: str) -> Tenant:
-        """See `AccessStore.add_tenant`."""
-        for tenant in self._tenants:
-            if tenant.slug == slug:
-                return tenant
-        self._tenants.append(Tenant(len(self._tenants) + 1, slug, name))
-        return self._tenants[-1]
-
-    async def key(self, key_id: str) -> Key | None:
-        """See `AccessStore.key`."""
-        return self._keys.get(key_id)
-
-    async def keys(self, log_id: int) -> list[Key]:
-        """See `AccessStore.keys`."""
-        return [k for k in self._keys.values() if k.log_id == log_id][::-1]
-
-    async def add_key(self, key: Key) -> None:
-        """See `AccessStore.add_key`."""
-        if key.key_id in self._keys:
-            raise ConflictError("this key id is taken", key_id=key.key_id)
-        self._keys[key.key_id] = key
-
-    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
-        """See `AccessStore.revoke_key`."""
-        key = self._keys.get(key_id)
-        if key is None or key.log_id != log_id:
-            raise NotFoundError(f"no key {key_id}", key_id=key_id)
-        self._keys[key_id] = Key(
-            key.key_id, key.log_id, key.name, key.role, key.secret_hash, key.gateway_id,
-            key.expires_at, at, key.created_at,
-        )  # fmt: skip
-
-    async def add_code(
-        self, code_hash: bytes, log_id: int, role: str, expires_at: datetime
-    ) -> None:
-        """See `AccessStore.add_code`."""
-        self._codes[code_hash] = (log_id, role, expires_at)
-
-    async def use_code(self, code_hash: bytes, at: datetime) -> tuple[int, str] | None:
-        """See `AccessStore.use_code`."""
-        found = self._codes.pop(code_hash, None)
-        return (found[0], found[1]) if found is not None and found[2] > at else None
-
-
-class PostgresAccess:
-    """An `AccessStore` in schema `access`."""
-
-    _COLUMNS: Final = (
-        "key_id, log_id, name, role, secret_hash, gateway_id, expires_at, revoked_at, created_at"
-    )
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def tenants(self) -> list[Tenant]:
-        """See `AccessStore.tenants`."""
-        async with self._database.connection() as c:
-            rows = await c.fetch("select log_id, slug, name from access.tenant order by log_id")
-        return [Tenant(*row) for row in rows]
-
-    async def add_tenant(self, slug: str, name: str) -> Tenant:
-        """See `AccessStore.add_tenant`."""
-        async with self._database.transaction() as c:
-            await c.execute(
-                "insert into access.tenant (slug, name) values ($1, $2) on conflict (slug) do nothing",
-                slug,
-                name,
-            )
-            row = await c.fetchrow(
-                "select log_id, slug, name from access.tenant where slug = $1", slug
-            )
-        if row is None:
-            raise NotFoundError(f"no tenant {slug}", slug=slug)
-        return Tenant(*row)
-
-    async def key(self, key_id: str) -> Key | None:
-        """See `AccessStore.key`."""
-        async with self._database.connection() as c:
-            row = await c.fetchrow(
-                f"select {self._COLUMNS} from access.api_key where key_id = $1",  # noqa: S608 - constant columns
-                key_id,
-            )
-        return Key(*row) if row is not None else None
-
-    async def keys(self, log_id: int) -> list[Key]:
-        """See `AccessStore.keys`."""
-        async with self._database.connection() as c:
-            rows = await c.fetch(
-                f"select {self._COLUMNS} from access.api_key where log_id = $1 "  # noqa: S608 - constant columns
-                "order by created_at desc, key_id",
-                log_id,
-            )
-        return [Key(*row) for row in rows]
-
-    async def add_key(self, key: Key) -> None:
-        """See `AccessStore.add_key`."""
-        async with self._database.connection() as c:
-            await c.execute(
-                f"insert into access.api_key ({self._COLUMNS}) "  # noqa: S608 - constant columns
-                "values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-                key.key_id, key.log_id, key.name, key.role, key.secret_hash, key.gateway_id,
-                key.expires_at, key.revoked_at, key.created_at,
-            )  # fmt: skip
-
-    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
-        """See `AccessStore.revoke_key`."""
-        async with self._database.connection() as c:
-            done = await c.fetchval(
-                "update access.api_key set revoked_at = coalesce(revoked_at, $3) "
-                "where key_id = $1 and log_id = $2 returning key_id",
-                key_id, log_id, at,
-            )  # fmt: skip
-        if done is None:
-            raise NotFoundError(f"no key {key_id}; see `tagtrail keys list`", key_id=key_id)
-
-    async def add_code(
-        self, code_hash: bytes, log_id: int, role: str, expires_at: datetime
-    ) -> None:
-        """See `AccessStore.add_code`."""
-        async with self._database.connection() as c:
-            await c.execute(
-                "insert into access.sign_in_code (code_hash, log_id, role, expires_at) "
-                "values ($1, $2, $3, $4)",
-                code_hash, log_id, role, expires_at,
-            )  # fmt: skip
-
-    async def use_code(self, code_hash: bytes, at: datetime) -> tuple[int, str] | None:
-        """See `AccessStore.use_code`."""
-        async with self._database.connection() as c:
-            row = await c.fetchrow(
-                "delete from access.sign_in_code where code_hash = $1 returning log_id, role, expires_at",
-                code_hash,
-            )
-        return (row["log_id"], row["role"]) if row is not None and row["expires_at"] > at else None
-
-
-async def ensure_tenant(store: AccessStore, slugs: Iterable[tuple[str, str]]) -> list[Tenant]:
-    """Make tenants that are not there yet; returns them in order."""
-    return [await store.add_tenant(slug, name) for slug, name in slugs]

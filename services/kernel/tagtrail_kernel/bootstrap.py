@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 from prometheus_client import CollectorRegistry
 
-from tagtrail_kernel.access import PostgresAccess
+from tagtrail_kernel.access_stores import PostgresAccess
 from tagtrail_kernel.adapters.log_keeper import LogKeeper
 from tagtrail_kernel.adapters.nats_tail import NatsFanout, NatsTail
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog

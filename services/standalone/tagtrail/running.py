@@ -20,7 +20,8 @@ import uvicorn
 
 from tagtrail.composition import MIGRATIONS, app_for
 from tagtrail.embedded import Embedded, default_home
-from tagtrail_kernel.access import PostgresAccess, Tenant, mint, new_code
+from tagtrail_kernel.access import Tenant, mint, new_code
+from tagtrail_kernel.access_stores import PostgresAccess
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
 from tagtrail_kernel.clock import SystemClock, uuid8
 from tagtrail_kernel.database import Database

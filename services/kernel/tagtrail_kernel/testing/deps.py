@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import httpx2
 from prometheus_client import CollectorRegistry
 
-from tagtrail_kernel.access import MemoryAccess, mint
+from tagtrail_kernel.access import mint
+from tagtrail_kernel.access_stores import MemoryAccess
 from tagtrail_kernel.adapters.memory_log import MemoryLog
 from tagtrail_kernel.clock import Clock, FakeClock, TimeOrderedIds
 from tagtrail_kernel.consumers import Consumer, Projection
