@@ -193,11 +193,10 @@ def test_moves_inside_can_be_told_not_to_count() -> None:
     assert run(history) == []
 
 
-@pytest.mark.parametrize("state", ["missing", "unobservable"])
-def test_silence_in_the_outbound_zone_is_leaving(state: str) -> None:
+def test_silence_in_the_outbound_zone_is_leaving() -> None:
     history = History().warehouse()
     history.move(0, "out")
-    history.presence(20, state, heard_min=10)  # type: ignore[arg-type]
+    history.presence(20, "missing", heard_min=10)
     history.tick(600)
 
     (alert,) = fired(run(history))
@@ -207,8 +206,44 @@ def test_silence_in_the_outbound_zone_is_leaving(state: str) -> None:
     assert alert.due_at == minute(50)
 
 
+def test_silence_of_the_gateways_is_not_leaving() -> None:
+    history = History().warehouse()
+    history.move(0, "out")
+    history.presence(20, "unobservable", heard_min=10)
+    history.tick(600)
+
+    assert run(history) == []
+
+
+def test_goods_that_are_missing_once_the_gateways_are_back_have_left() -> None:
+    history = History().warehouse()
+    history.move(0, "out")
+    history.presence(20, "unobservable", heard_min=10)
+    history.presence(60, "missing", heard_min=10)
+    history.tick(600)
+
+    (alert,) = fired(run(history))
+
+    assert alert.rule_id == LEFT_OUTBOUND
+    assert alert.due_at == minute(90)
+
+
+def test_silence_of_the_gateways_counts_as_leaving_where_the_rule_is_told_so() -> None:
+    history = History().warehouse()
+    history.rule(-50, LEFT_OUTBOUND, silence_states=["missing", "unobservable"])
+    history.move(0, "out")
+    history.presence(20, "unobservable", heard_min=10)
+    history.tick(600)
+
+    (alert,) = fired(run(history))
+
+    assert alert.due_at == minute(50)
+    assert "its gateways are silent as well" in str(alert.card.why)
+
+
 def test_one_silence_is_one_departure_even_when_its_kind_changes() -> None:
     history = History().warehouse()
+    history.rule(-50, LEFT_OUTBOUND, silence_states=["missing", "unobservable"])
     history.move(0, "out")
     history.presence(20, "missing", heard_min=10)
     history.pod(22, "p1")
@@ -222,7 +257,7 @@ def test_one_silence_is_one_departure_even_when_its_kind_changes() -> None:
 def test_being_heard_again_in_the_outbound_zone_cancels_a_departure_by_silence() -> None:
     history = History().warehouse()
     history.move(0, "out")
-    history.presence(20, "unobservable", heard_min=10)
+    history.presence(20, "missing", heard_min=10)
     history.presence(30, "present", heard_min=29)
     history.tick(600)
 

@@ -31,7 +31,7 @@ def card(number: int = 1, **changes: Any) -> AlertCard:
         "since_at": NOW,
         "why": "Left Out at 09:00. No POD covers it.",
         "next_step": "Ask the driver.",
-        "link": f"http://127.0.0.1:8080/?alert=a{number}",
+        "link": f"http://127.0.0.1:8080/console/?alert=a{number}",
     }
     return AlertCard(**(values | changes))
 
@@ -92,7 +92,7 @@ def test_s30_a_card_says_what_where_since_why_next_step_and_links_to_the_alert()
                 "type": "section",
                 "text": {
                     "type": "mrkdwn",
-                    "text": "<http://127.0.0.1:8080/?alert=a1|Open in Tagtrail>",
+                    "text": "<http://127.0.0.1:8080/console/?alert=a1|Open in Tagtrail>",
                     "verbatim": True,
                 },
             },
@@ -125,7 +125,7 @@ def test_s30_a_hundred_alerts_of_one_cause_are_one_card_with_their_number() -> N
     check(payload)
     assert "100× left the outbound zone without proof of delivery" in str(payload["text"])
     assert "… and 90 more" in texts(payload)
-    assert "<http://127.0.0.1:8080/|Open all in Tagtrail>" in texts(payload)
+    assert "<http://127.0.0.1:8080/console/|Open all in Tagtrail>" in texts(payload)
 
 
 def test_a_card_that_may_be_a_repeat_says_so() -> None:

@@ -74,5 +74,5 @@ def card_of(fired: AlertFired, *, console_url: str, cause: str | None = None) ->
         why=fired.why,
         next_step=fired.next_step,
         cause=cause,
-        link=f"{console_url.rstrip('/')}/?alert={fired.alert_id}",
+        link=f"{console_url.rstrip('/')}/console/?alert={fired.alert_id}",
     )

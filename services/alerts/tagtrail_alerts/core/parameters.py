@@ -75,7 +75,9 @@ class LeftOutboundParameters(RuleParameters, frozen=True, kw_only=True, forbid_u
         moves_inside_count: Whether going from a watched zone straight into an inside zone counts
             as leaving too (the literal reading of the rule). Only coming back to a watched zone
             ends that.
-        silence_states: Presence states that count as leaving, for a tag last seen in a watched zone.
+        silence_states: Presence states that count as leaving, for a tag last seen in a watched
+            zone. Not `unobservable` by default: where the gateways are silent too, silence says
+            nothing about the tag.
     """
 
     severity: Severity = "critical"
@@ -85,7 +87,7 @@ class LeftOutboundParameters(RuleParameters, frozen=True, kw_only=True, forbid_u
     zone_kinds: Annotated[tuple[ZoneKind, ...], Meta(min_length=1)] = ("outbound",)
     inside_kinds: tuple[ZoneKind, ...] = ("storage", "inbound", "staging")
     moves_inside_count: bool = True
-    silence_states: tuple[Silence, ...] = ("missing", "unobservable")
+    silence_states: tuple[Silence, ...] = ("missing",)
 
 
 RULES: Final[dict[str, type[RuleParameters]]] = {
