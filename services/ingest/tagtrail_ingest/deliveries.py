@@ -22,11 +22,18 @@ MOST_REMEMBERED: Final = 100_000
 many times over, about 10 MB."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    delivery: Delivery
+    message: Message
+    adapter: Adapter
+    prepared: Prepared
+    receipts: tuple[bytes, ...]
+
+
 @dataclass(slots=True)
 class _Group:
-    prepared: list[Prepared] = field(default_factory=list)
-    messages: list[tuple[Message, Adapter]] = field(default_factory=list)
-    receipts: list[bytes] = field(default_factory=list)
+    ready: list[_Ready] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
 
 
@@ -39,6 +46,10 @@ class Deliveries:
     message that finds a receipt from before this connection is the same message. Both are only
     acknowledged. The DUP flag alone says nothing: nats-server also sets it on a first delivery
     that it had held back because too many were unacknowledged.
+
+    When the broker came back after a crash, publishers repeat what it had taken without telling
+    them, and such a copy is a message of its own to the broker. So soon after a reconnect equal
+    bytes on the same topic count once, whether they are settled or not.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class Deliveries:
         self._connection = 0
         self._by_packet_id: dict[int, bytes] = {}
         self._of_this_connection: OrderedDict[bytes, None] = OrderedDict()
+        self._unclear: dict[int, _Ready] = {}
 
     async def take(self, deliveries: Sequence[Delivery]) -> None:
         """Make deliveries durable; when this returns they may be acknowledged.
@@ -80,8 +92,7 @@ class Deliveries:
             self._intake.refuse(
                 self._log_id, unread.adapter, unread.message.received_at, "message.quarantined"
             )
-        if group.prepared:
-            await self._commit(group)
+        await self._commit(group.ready)
         self._remember(deliveries, digests)
 
     def _remember(self, deliveries: Sequence[Delivery], digests: Sequence[bytes]) -> None:
@@ -102,26 +113,34 @@ class Deliveries:
             if doubtful
             else set()
         )
-        settled -= self._of_this_connection.keys()
+        before = settled - self._of_this_connection.keys()
         in_group: dict[int, bytes] = {}
         first: list[tuple[Delivery, bytes]] = []
         for delivery, digest in zip(deliveries, digests, strict=True):
             mid = delivery.mid
             same_packet = digest in (self._by_packet_id.get(mid), in_group.get(mid))
-            if (delivery.dup and same_packet) or (
-                (delivery.dup or delivery.early) and digest in settled
+            if (
+                (delivery.dup and same_packet)
+                or ((delivery.dup or delivery.early) and digest in before)
+                or (delivery.resumed and digest in settled)
             ):
                 self._intake.refuse(
                     self._log_id, "mqtt", delivery.received_at, "message.redelivered"
                 )
             else:
                 first.append((delivery, digest))
-            settled.discard(digest)
+            before.discard(digest)
             if delivery.qos:
                 in_group[mid] = digest
+            if delivery.resumed:
+                settled.add(digest)
         return first
 
     def _prepare(self, group: _Group, delivery: Delivery, digest: bytes) -> None:
+        unclear = self._unclear.get(id(delivery))
+        if unclear is not None:
+            group.ready.append(unclear)
+            return
         match = self._router.for_topic(delivery.topic)
         message = Message(
             payload=delivery.payload,
@@ -141,31 +160,40 @@ class Deliveries:
             reason = str(error.context.get("reason", error.code))
             group.unread.append(Unread(message, match.adapter.name, reason, error.detail))
         else:
-            group.prepared.append(prepared)
-            group.messages.append((message, match.adapter))
-            group.receipts.append(digest if prepared.needs_receipt else b"")
+            receipts = (digest,) if prepared.needs_receipt else ()
+            group.ready.append(_Ready(delivery, message, match.adapter, prepared, receipts))
 
-    async def _commit(self, group: _Group) -> None:
+    async def _commit(self, ready: Sequence[_Ready]) -> None:
+        """Append; what remains unclear keeps its facts, so that their ids tell at the next try."""
         try:
-            await self._intake.commit(group.prepared, [r for r in group.receipts if r])
+            if ready:
+                await self._commit_together(ready)
+        except UnavailableError:
+            self._unclear = {id(r.delivery): r for r in ready}
+            raise
+        self._unclear = {}
+
+    async def _commit_together(self, ready: Sequence[_Ready]) -> None:
+        try:
+            await self._intake.commit(
+                [r.prepared for r in ready], [h for r in ready for h in r.receipts]
+            )
         except UnavailableError:
             raise
         except DomainError as error:
             log.warning("mqtt.group_refused", extra={"cause": error.detail})
-            await self._commit_one_by_one(group)
+            for one in ready:
+                await self._commit_alone(one)
 
-    async def _commit_one_by_one(self, group: _Group) -> None:
-        for prepared, receipt, (message, adapter) in zip(
-            group.prepared, group.receipts, group.messages, strict=True
-        ):
-            try:
-                await self._intake.commit([prepared], [receipt] if receipt else [])
-            except UnavailableError:
-                raise
-            except DomainError as error:
-                await self._quarantine.keep(
-                    self._log_id, [Unread(message, adapter.name, "unstorable", error.detail)]
-                )
-                self._intake.refuse(
-                    self._log_id, adapter.name, message.received_at, "message.quarantined"
-                )
+    async def _commit_alone(self, ready: _Ready) -> None:
+        try:
+            await self._intake.commit([ready.prepared], ready.receipts)
+        except UnavailableError:
+            raise
+        except DomainError as error:
+            name = ready.adapter.name
+            unread = Unread(ready.message, name, "unstorable", error.detail)
+            await self._quarantine.keep(self._log_id, [unread])
+            self._intake.refuse(
+                self._log_id, name, ready.message.received_at, "message.quarantined"
+            )

@@ -8,6 +8,7 @@ the session, under a PostgreSQL advisory lock; another replica takes over the sa
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections import deque
@@ -47,7 +48,7 @@ class Delivery:
         received_at: When it came.
         mid: Packet id, for the acknowledgement.
         qos: Its quality of service.
-        connection: Number of the connection it came over.
+        connection: Number of the connection it came over, from 1 for each session.
     """
 
     topic: str
@@ -60,6 +61,11 @@ class Delivery:
     qos: int
     connection: int
 
+    @property
+    def resumed(self) -> bool:
+        """Whether it came soon after the broker had gone away and come back."""
+        return self.early and self.connection > 1
+
 
 Handle = Callable[[Sequence[Delivery]], Awaitable[None]]
 
@@ -71,8 +77,8 @@ class MqttSession:
         url: mqtt://user:password@host:port.
         client_id: Name of the persistent session.
         filters: Topic filters to subscribe to.
-        handle: Called with 1 to `MOST_AT_ONCE` deliveries; when it raises UnavailableError the
-            same deliveries are handed over again.
+        handle: Called with 1 to `MOST_AT_ONCE` deliveries of one connection; when it raises
+            UnavailableError the same objects are handed over again, perhaps with more.
         clock: For `received_at`.
         queue_bytes: Bytes waiting before reading from the broker pauses.
     """
@@ -130,7 +136,7 @@ class MqttSession:
             return
         self._wake.clear()
         while self._queue:
-            group = [self._queue[i] for i in range(min(MOST_AT_ONCE, len(self._queue)))]
+            group = self._next_group()
             try:
                 await self._handle(group)
             except UnavailableError as error:
@@ -139,6 +145,16 @@ class MqttSession:
                 self._wake.set()
                 return
             self._settle(client, group)
+
+    def _next_group(self) -> list[Delivery]:
+        """Return the first deliveries of one connection.
+
+        What was waiting when a connection broke comes again over the next one: the first copies
+        must be committed, and so have receipts, before the second ones are looked at.
+        """
+        waiting = (self._queue[i] for i in range(min(MOST_AT_ONCE, len(self._queue))))
+        connection = self._queue[0].connection
+        return list(itertools.takewhile(lambda d: d.connection == connection, waiting))
 
     def _settle(self, client: paho.Client, group: Sequence[Delivery]) -> None:
         for delivery in group:
