@@ -123,7 +123,7 @@ def _say(url: str, code: str, key_path: Path) -> None:
 
   Try the API while the warehouse moves:
     KEY=$(cat {key_path})
-    curl -s -H "Authorization: Bearer $KEY" {url}/v1/places?limit=3
+    curl -s -H "Authorization: Bearer $KEY" "{url}/v1/places?limit=3"
     curl -s -H "Authorization: Bearer $KEY" {url}/v1/stock
     curl -s -H "Authorization: Bearer $KEY" "{url}/v1/events?types=tag.zone_changed&limit=3"
     curl -N -H "Authorization: Bearer $KEY" "{url}/v1/events/stream?types=tag.zone_changed"
