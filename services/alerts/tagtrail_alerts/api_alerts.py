@@ -162,6 +162,7 @@ def router_of(deps: Deps, settings: AlertsSettings, acting: Acting) -> APIRouter
         methods=["GET"],
         response_class=EventSourceResponse,
         summary="Follow alerts live (server-sent events)",
+        operation_id="stream_alerts",
     )
     add(
         "/{alert_id}",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from tagtrail_alerts import outbox
+from tagtrail_alerts import letters, outbox
 from tagtrail_alerts.channels import guard
-from tagtrail_alerts.channels.directory import Channels
+from tagtrail_alerts.channels.contract import Letter
+from tagtrail_alerts.channels.directory import Channel, Channels
 from tagtrail_alerts.core.card import AlertCard, GroupCard
-from tagtrail_alerts.models import ChannelBody
+from tagtrail_alerts.models import ChannelBody, RotateBody
 from tagtrail_alerts.projection import NAME
 from tagtrail_alerts.replies import (
     CONFLICT,
@@ -27,7 +27,7 @@ from tagtrail_alerts.replies import (
     page_answer,
 )
 from tagtrail_alerts.settings import AlertsSettings
-from tagtrail_alerts.worker import Sender
+from tagtrail_alerts.worker import Sender, interval_of
 from tagtrail_kernel.errors import RateLimitedError, RejectedError
 from tagtrail_kernel.wiring import Deps
 
@@ -80,7 +80,10 @@ class DeliveryApi:
     async def put_channel(
         self, channel_id: ChannelId, who: Operating, body: ChannelBody
     ) -> Response:
-        """Set a channel. Its address must be public https, and is never shown again."""
+        """Set a channel. Its address must be public https, and is never shown again.
+
+        The first time for a webhook the answer has its signing secret, which nobody sees again.
+        """
         url = body.url.get_secret_value()
         loopback = self._settings.allow_loopback
         try:
@@ -88,16 +91,34 @@ class DeliveryApi:
         except guard.UnresolvedError as error:
             raise RejectedError("the address's host name cannot be resolved") from error
         host = guard.check_form(url, allow_loopback=loopback).hostname or ""
-        channel = await self._channels.put(
+        channel, secret = await self._channels.put(
             who.log_id,
             channel_id,
+            kind=body.kind,
             url=url,
             host=host,
             enabled=body.enabled,
             by=who.key_id,
             at=self._deps.clock.now(),
         )
-        return answer(asdict(channel))
+        return _channel_answer(channel, secret)
+
+    async def rotate_secret(
+        self, channel_id: ChannelId, who: Operating, body: RotateBody | None = None
+    ) -> Response:
+        """Give a webhook a new signing secret, shown in this answer only.
+
+        Until the overlap is over each request has a signature of every valid secret. A repeated
+        call makes another secret: no answer with a secret is kept anywhere.
+        """
+        channel, secret = await self._channels.rotate(
+            who.log_id,
+            channel_id,
+            overlap_s=(body or RotateBody()).overlap_s,
+            by=who.key_id,
+            now=self._deps.clock.now(),
+        )
+        return _channel_answer(channel, secret)
 
     async def remove_channel(self, channel_id: ChannelId, who: Operating) -> Response:
         """Remove a channel; what was not sent yet becomes dead letters."""
@@ -105,10 +126,10 @@ class DeliveryApi:
         return Response(status_code=204)
 
     async def test_channel(self, channel_id: ChannelId, who: Operating) -> Response:
-        """Send a test card now and say what became of it."""
-        url = await self._channels.address(who.log_id, channel_id)
+        """Send a test message now and say what became of it."""
         now = self._deps.clock.now()
-        interval = timedelta(seconds=self._settings.send_interval_s)
+        address = await self._channels.address(who.log_id, channel_id, now)
+        interval = interval_of(address.kind, self._settings)
         async with self._database.transaction() as tx:
             mine = await outbox.take_pace(tx, who.log_id, channel_id, now=now, interval=interval)
         if not mine:
@@ -116,7 +137,10 @@ class DeliveryApi:
                 "the channel has just been used, or asked us to wait; try again in a moment",
                 retry_after_s=1,
             )
-        outcome = await self._sender.send("slack", url, self._test_card(), now)
+        message: GroupCard | Letter = self._test_card()
+        if address.kind == "webhook":
+            message = letters.ping_of(who.log_id, str(self._deps.ids.new()), channel_id, now)
+        outcome = await self._sender.send(address, message, now)
         return answer(
             {
                 "channel_id": channel_id,
@@ -138,6 +162,13 @@ class DeliveryApi:
         return GroupCard(cards=[card])
 
 
+def _channel_answer(channel: Channel, secret: str | None) -> Response:
+    shown = asdict(channel)
+    if secret is None:
+        return answer(shown)
+    return answer(shown | {"secret": secret}, {"Cache-Control": "no-store"})
+
+
 def router_of(
     deps: Deps, settings: AlertsSettings, channels: Channels, sender: Sender
 ) -> APIRouter:
@@ -151,6 +182,7 @@ def router_of(
         api.redrive,
         methods=["POST"],
         summary="Send a dead letter again",
+        operation_id="redrive_message",
         responses=NOT_FOUND | CONFLICT,
     )
     add("/channels", api.list_channels, methods=["GET"], summary="List channels")
@@ -173,7 +205,14 @@ def router_of(
         "/channels/{channel_id}/test",
         api.test_channel,
         methods=["POST"],
-        summary="Send a test card",
+        summary="Send a test message",
         responses=NOT_FOUND | CONFLICT | {429: {"description": "The channel was just used"}},
+    )
+    add(
+        "/channels/{channel_id}/rotate-secret",
+        api.rotate_secret,
+        methods=["POST"],
+        summary="Change a webhook's signing secret",
+        responses=NOT_FOUND | CONFLICT,
     )
     return router

@@ -11,12 +11,14 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Protocol
 
-from fastapi import Depends, Request
+from fastapi import Request, Security
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 
 from tagtrail_kernel.clock import Clock
 from tagtrail_kernel.errors import (
@@ -301,7 +303,24 @@ class Gatekeeper:
         return key
 
 
-async def principal_of(request: Request) -> Principal:
+class _KeyScheme(SecurityBase):
+    """Describes the header in the OpenAPI document; what it says is checked by the gatekeeper."""
+
+    scheme_name = "key"
+    model = HTTPBearer(
+        bearerFormat="tt_<id>_<secret>",
+        description="A key of this tenant. The key of a service names the tenant in the header "
+        "`Tagtrail-Log`. The names at each operation are the scopes that it needs.",
+    )
+
+    async def __call__(self) -> None:
+        """Do nothing."""
+
+
+_key_scheme = _KeyScheme()
+
+
+async def principal_of(request: Request, _: Annotated[None, Security(_key_scheme)]) -> Principal:
     """Return the principal of a request (FastAPI dependency)."""
     gatekeeper: Gatekeeper = request.app.state.gatekeeper
     return await gatekeeper.principal(
@@ -309,7 +328,7 @@ async def principal_of(request: Request) -> Principal:
     )
 
 
-def requires(*scopes: str) -> Callable[[Principal], Principal]:
+def requires(*scopes: str) -> Callable[[Principal], Awaitable[Principal]]:
     """Return a FastAPI dependency that demands scopes and gives the principal.
 
     Example: `who: Annotated[Principal, Depends(requires("stock:read"))]`.
@@ -318,7 +337,9 @@ def requires(*scopes: str) -> Callable[[Principal], Principal]:
     if unknown:
         raise ValueError(f"unknown scopes {sorted(unknown)}")
 
-    def check(who: Annotated[Principal, Depends(principal_of)]) -> Principal:
+    needed = Security(principal_of, scopes=scopes)
+
+    async def check(who: Principal = needed) -> Principal:
         missing = [s for s in scopes if s not in who.scopes]
         if missing:
             raise ForbiddenError(

@@ -13,6 +13,7 @@ from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagtrail_kernel import problems
@@ -27,6 +28,9 @@ WINDOW_S: Final = 10
 MOST_REFUSALS: Final = 300
 """Refused keys from one address within a minute, after which nothing from it is looked at:
 each one costs a look into the database, so guessing must not be free."""
+
+CLIENT_LEFT: Final = 499
+"""Status in the metrics of a request whose sender went away before its body had come."""
 
 _TRACE: Final = re.compile(r"^[0-9A-Za-z._-]{8,64}$")
 _TRACEPARENT: Final = re.compile(r"^00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$")
@@ -69,11 +73,12 @@ class _Edge:
         token = trace_id.set(trace)
         started = time.perf_counter()
         status = 500
+        started_answer = False
 
         async def send_with_trace(message: Message) -> None:
-            nonlocal status
+            nonlocal status, started_answer
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started_answer = message["status"], True
                 message["headers"] = [*message["headers"], (b"x-request-id", trace.encode())]
             await send(message)
 
@@ -88,6 +93,14 @@ class _Edge:
                 )
             else:
                 await self._app(scope, receive, send_with_trace)
+        except ClientDisconnect:
+            status = CLIENT_LEFT
+            log.info("request.abandoned")
+        except Exception as error:
+            if started_answer:
+                raise
+            log.exception("request.failed", exc_info=error)
+            await problems.internal(scope["path"])(scope, receive, send_with_trace)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._requests.labels(scope["method"], route, str(status)).inc()

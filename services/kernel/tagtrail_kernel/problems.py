@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Iterable
 
+import asyncpg
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from tagtrail_kernel.errors import DomainError, RateLimitedError, UnauthenticatedError
+from tagtrail_kernel.errors import (
+    DomainError,
+    RateLimitedError,
+    RejectedError,
+    UnauthenticatedError,
+)
 
 PROBLEM_BASE = "/problems/"
 MEDIA_TYPE = "application/problem+json"
+INVALID_REQUEST = "Invalid request"
 log = logging.getLogger(__name__)
 
 _HTTP_CODES = {
@@ -26,7 +35,11 @@ _HTTP_CODES = {
 def problem(instance: str, code: str, title: str, status: int, **members: object) -> Response:
     """Return one problem as a response."""
     body = {"type": PROBLEM_BASE + code, "title": title, "status": status, "instance": instance}
-    return Response(orjson.dumps(body | members, default=str), status, media_type=MEDIA_TYPE)
+    try:
+        content = orjson.dumps(body | members, default=str)
+    except TypeError:  # lone surrogates or huge numbers of the request
+        content = json.dumps(body | members, default=str).encode()
+    return Response(content, status, media_type=MEDIA_TYPE)
 
 
 def of_domain_error(instance: str, exc: DomainError) -> Response:
@@ -52,13 +65,25 @@ async def _invalid_request(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, RequestValidationError):
         raise exc
     errors = [
-        {"pointer": "#/" + "/".join(str(p) for p in e["loc"][1:]), "detail": e["msg"]}
+        {"pointer": _pointer(e["loc"][1:]), "detail": e["msg"], "in": str(e["loc"][0])}
         for e in exc.errors()
     ]
     detail = "; ".join(f"{e['pointer']}: {e['detail']}" for e in errors[:3])
     return problem(
-        request.url.path, "invalid-request", "Invalid request", 422, detail=detail, errors=errors
+        request.url.path, "invalid-request", INVALID_REQUEST, 422, detail=detail, errors=errors
     )
+
+
+def _pointer(parts: Iterable[object]) -> str:
+    """Return a JSON pointer as a URI fragment (RFC 6901)."""
+    return "#" + "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in parts)
+
+
+async def _unstorable(request: Request, exc: Exception) -> Response:
+    """Answer for a value that no column holds: U+0000 in text, or a number out of its range."""
+    log.warning("request.unstorable", exc_info=exc)
+    error = RejectedError(f"a value of the request cannot be stored or looked for: {exc}")
+    return of_domain_error(request.url.path, error)
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:
@@ -74,8 +99,13 @@ async def _http_error(request: Request, exc: Exception) -> Response:
 
 async def _unexpected(request: Request, exc: Exception) -> Response:
     log.error("request.failed", exc_info=exc)
+    return internal(request.url.path)
+
+
+def internal(instance: str) -> Response:
+    """Return the response for a fault of the server."""
     return problem(
-        request.url.path,
+        instance,
         "internal",
         "Internal error",
         500,
@@ -88,4 +118,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _domain_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(asyncpg.DataError, _unstorable)
     app.add_exception_handler(Exception, _unexpected)

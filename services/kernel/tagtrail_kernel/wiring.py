@@ -22,6 +22,7 @@ from tagtrail_kernel.errors import TagtrailError, UnavailableError
 from tagtrail_kernel.idempotency import Idempotency
 from tagtrail_kernel.leadership import Leadership
 from tagtrail_kernel.log import EventLog, EventSink, Tail
+from tagtrail_kernel.openapi import App, operation_id
 from tagtrail_kernel.operations_api import consumers_router, keys_router
 from tagtrail_kernel.settings import KernelSettings
 
@@ -202,7 +203,7 @@ def app_of(deps: Deps, *services: Service) -> FastAPI:
         async with _running(deps, services, followers):
             yield
 
-    app = FastAPI(
+    app = App(
         title="Tagtrail " + "+".join(s.name for s in services),
         version=VERSION,
         lifespan=lifespan,
@@ -210,6 +211,7 @@ def app_of(deps: Deps, *services: Service) -> FastAPI:
         redoc_url=None,
         max_body_size=deps.settings.max_body_bytes,
         separate_input_output_schemas=False,
+        generate_unique_id_function=operation_id,
     )
     app.state.gatekeeper = Gatekeeper(deps.access, deps.clock)
     app.state.followers = followers
@@ -253,7 +255,12 @@ def _add_health(
     async def healthz() -> dict[str, str]:
         return {"status": "ok", "version": VERSION}
 
-    @app.get("/readyz", tags=["health"], summary="Whether every part works, and what does not")
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        summary="Whether every part works, and what does not",
+        responses={503: {"description": "Something does not work; `failing` says what"}},
+    )
     async def readyz(response: Response) -> dict[str, object]:
         failing: dict[str, object] = {}
         for status in statuses(followers):
