@@ -82,6 +82,25 @@ def test_no_page_names_a_folder_of_somebodys_machine_or_a_registry(page: Path) -
     assert [r for r in _REGISTRIES if r in text] == []
 
 
+def test_every_page_that_the_code_names_exists() -> None:
+    named = {
+        (path.relative_to(ROOT).as_posix(), page)
+        for path in _code()
+        for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+
+    assert len(named) > 5
+    assert sorted((code, page) for code, page in named if not (ROOT / page).is_file()) == []
+
+
+def _code() -> list[Path]:
+    found = [ROOT / "Makefile", ROOT / "pyproject.toml", *ROOT.glob("docker-compose.yml")]
+    for folder in ("services", "infra", "gateway-agent"):
+        for kind in ("*.py", "*.sql", "*.sh", "*.conf", "*.Dockerfile", "*.service", "*.json"):
+            found += (ROOT / folder).rglob(kind)
+    return sorted(found)
+
+
 def test_every_decision_is_in_the_list_and_has_its_parts() -> None:
     folder = ROOT / "docs" / "adr"
     listed = (folder / "index.md").read_text(encoding="utf-8")
