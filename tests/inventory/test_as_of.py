@@ -9,18 +9,19 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.inventory_logs import LOGS
+from tests.support.inventory_logs import LOGS, MINUTES, STOCK
 
 from tagtrail_inventory.core.asof import Place, as_of
 from tagtrail_inventory.explain import explain
 from tagtrail_inventory.places import PLACES
 from tagtrail_inventory.registry import bound_at
-from tagtrail_inventory.stock import Filters, When, bounded, cells
+from tagtrail_inventory.stock import AS_OF, Filters, When, bounded, cells
 from tagtrail_kernel.database import Connection
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.places import TagZoneChanged
 from tagtrail_kernel.events.registrations import TagBound
 from tagtrail_kernel.events.registry import Event
+from tagtrail_kernel.events.stock import CratePacked, CrateUnpacked
 
 CALM = settings(
     max_examples=40,
@@ -137,3 +138,60 @@ async def test_a_question_about_an_old_position_does_not_read_what_came_since(de
     async with desk.database.connection() as c:
         old = await bounded(c, When(1, None, 10))
     assert old.at == events[9].envelope.occurred_at
+
+
+@CALM
+@given(drawn=st.lists(st.tuples(MINUTES, STOCK), min_size=5, max_size=40))
+async def test_s37_every_unit_is_accounted_for_and_stands_in_one_cell(
+    desk: Any, drawn: list[tuple[int, Event]]
+) -> None:
+    """Packed - picked + counted differences + shortages = what is held; moves change nothing."""
+    log_id = desk.next_log()
+    await desk.say(*sorted(drawn, key=lambda d: d[0]), log_id=log_id)
+    await desk.fold(log_id)
+
+    async with desk.database.connection() as c:
+        moved = await c.fetchval(
+            "select coalesce(sum(case kind when 'added' then amount when 'taken' then -amount end), 0)"
+            "::bigint from content where log_id = $1",
+            log_id,
+        )
+        short = await c.fetchval(
+            "select coalesce(sum(short), 0)::bigint from content where log_id = $1", log_id
+        )
+        counted = await c.fetchval(
+            "select coalesce(sum(found - expected), 0)::bigint from discrepancy "
+            "where log_id = $1 and kind = 'count'",
+            log_id,
+        )
+        stock = await cells(c, When(log_id), Filters(delivered=True))
+    facts = [fact for _, fact in drawn]
+    packed = sum(n.quantity for f in facts if isinstance(f, CratePacked) for n in f.lines)
+    picked = sum(n.quantity for f in facts if isinstance(f, CrateUnpacked) for n in f.lines)
+    assert moved == packed - picked
+    assert sum(cell.quantity for cell in stock) == moved + short + counted
+
+
+@CALM
+@given(log=LOGS, minute=st.integers(0, 13), position=st.integers(0, 41))
+async def test_s35_at_any_time_everything_has_one_place(
+    desk: Any, log: list[tuple[int, Event]], minute: int, position: int, at: Any
+) -> None:
+    log_id = desk.next_log()
+    await desk.say(*log, log_id=log_id)
+    await desk.fold(log_id)
+    when = When(log_id, at(minute), position)
+
+    async with desk.database.connection() as c:
+        bound = await bounded(c, when)
+        places = await c.fetch(
+            f"with {AS_OF} select asset_id from place",
+            bound.log_id, bound.at, bound.position, None,
+        )  # fmt: skip
+        held = await c.fetchval(
+            f"with {AS_OF} select coalesce(sum(quantity), 0)::bigint from line",
+            bound.log_id, bound.at, bound.position, None,
+        )  # fmt: skip
+        stock = await cells(c, when, Filters(delivered=True))
+    assert len({r["asset_id"] for r in places}) == len(places)
+    assert sum(cell.quantity for cell in stock) == held

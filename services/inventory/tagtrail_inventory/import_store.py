@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,6 +22,10 @@ ACTIVE: Final = (
     "select id, site_id, body from registration where log_id = $1 and kind = $2 and not retired"
 )
 """Registrations in use of one kind."""
+
+
+CHECKED_KEPT: Final = timedelta(days=7)
+"""How long a dry run that was never applied is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,11 @@ async def save(database: Database, log_id: int, run: Run, report: Mapping[str, A
         for s in run.steps
         if s.do
     ]
-    async with database.connection() as c:
+    async with database.transaction() as c:
+        await c.execute(
+            "delete from import_run where log_id = $1 and state = 'checked' and created_at < $2",
+            log_id, run.created_at - CHECKED_KEPT,
+        )  # fmt: skip
         await c.execute(
             "insert into import_run (log_id, import_id, kind, state, created_at, by_key, text, "
             "report, steps) values ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb)",

@@ -229,16 +229,14 @@ async def rebuild(
         make: Makes the projection, empty.
         log_id: The tenant's log.
         service: Name of the service.
-        swap: Put the rebuilt rows in place, in one transaction with the consumer's position. A
-            process that runs the projection with memory of its own MUST be started again after a
-            swap whose hashes differed.
+        swap: Put the rebuilt rows in place, in one transaction with the consumer's position. After
+            a swap of different hashes, processes that keep memory of it MUST be started again.
 
     Raises:
         ConflictError: it is being rebuilt at this moment.
         UnavailableError: the database is out of reach.
     """
-    started = asyncio.get_running_loop().time()
-    projection = make()
+    started, projection = asyncio.get_running_loop().time(), make()
     async with _shadow(database, event_log, projection, log_id, service) as shadow:
         position, hash_live = await _live(database, event_log, projection, log_id)
         await shadow.advance(position)

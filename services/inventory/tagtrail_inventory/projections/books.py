@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -18,6 +19,10 @@ from tagtrail_kernel.envelope import Envelope, Recorded
 from tagtrail_kernel.events.registry import Family
 
 FAMILIES: Final = Family.REGISTRY | Family.PLACE | Family.STOCK | Family.SHIPMENT
+
+
+YIELD_EVENTS: Final = 200
+"""Events between two turns of other work in the process: some milliseconds."""
 
 
 class Books(Projection):
@@ -40,6 +45,7 @@ class Books(Projection):
     ) -> Sequence[Envelope]:
         """See `Projection.apply`; brings no facts of its own."""
         log_id = context.log_id
+        await _decode(events)
         registrations = Registrations(log_id)
         await registrations.fold(tx, events)
         bindings = Bindings(log_id)
@@ -52,3 +58,11 @@ class Books(Projection):
         await write_conflicts(tx, log_id, registrations.conflicts + bindings.conflicts)
         await refresh(tx, log_id, tags=bindings.tags | placements.tags, assets=custody.assets)
         return ()
+
+
+async def _decode(events: Sequence[Recorded]) -> None:
+    """Decode a page in pieces, so that nothing else of the process waits for it."""
+    for start in range(0, len(events), YIELD_EVENTS):
+        for event in events[start : start + YIELD_EVENTS]:
+            _ = event.data
+        await asyncio.sleep(0)

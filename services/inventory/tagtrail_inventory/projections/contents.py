@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate
+from typing import Final
 
 from tagtrail_inventory.core.contents import Balance, Key, Op, Order, Statement, Timeline
 from tagtrail_inventory.core.stock_facts import STOCK_FACTS, assets_of, count_of_none, operations
@@ -51,6 +53,9 @@ DISCREPANCIES = [
     "event_id",
 ]  # fmt: skip
 
+YIELD_EVENTS: Final = 100
+"""Events between two turns of other work in the process: some milliseconds."""
+
 
 @dataclass(slots=True)
 class Contents:
@@ -70,8 +75,10 @@ class Contents:
         if not mine:
             return
         await self._load(tx, mine)
-        for event in mine:
+        for number, event in enumerate(mine, 1):
             self._take(event)
+            if number % YIELD_EVENTS == 0:
+                await asyncio.sleep(0)
         await self._write(tx)
 
     async def _load(self, tx: Connection, events: Sequence[Recorded]) -> None:
