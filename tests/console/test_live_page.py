@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Page, expect
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, Route, expect
 from tests.support.console_world import World, console_app, deps_of, hall, sign_in_code
 from tests.support.serving import served
 
@@ -18,14 +18,17 @@ from tagtrail_kernel.wiring import Deps
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+"""Chromium drops all requests when an interface comes or goes, for example with a container."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Visit:
     """One browser with a session, and all that it asked for and complained about."""
 
-    def __init__(self, page: Page, world: World, base: str) -> None:
+    def __init__(self, page: Page, world: World, base: str, deps: Deps) -> None:
         self.page = page
+        self.deps = deps
         self.world = world
         self.base = base
         self.requested: list[str] = []
@@ -35,6 +38,8 @@ class Visit:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
 
     def _note(self, message: ConsoleMessage) -> None:
+        if NETWORK_CHANGED in message.text:
+            return
         if message.type in {"error", "warning"}:
             self.complaints.append(f"{message.type}: {message.text}")
 
@@ -53,6 +58,17 @@ class Visit:
         )
 
 
+async def _open(page: Page, address: str) -> None:
+    for attempt in range(3):
+        try:
+            await page.goto(address)
+        except Error as error:
+            if NETWORK_CHANGED not in error.message or attempt == 2:
+                raise
+        else:
+            return
+
+
 @contextlib.asynccontextmanager
 async def visiting(
     browser: Browser,
@@ -68,12 +84,13 @@ async def visiting(
     async with served(console_app(deps, world)) as base:
         window = await browser.new_context(viewport=viewport, **context)  # type: ignore[arg-type]
         page = await window.new_page()
-        visit = Visit(page, world, base)
-        await page.goto(f"{base}/console/enter?code={await sign_in_code(deps, role)}")
+        visit = Visit(page, world, base, deps)
         try:
+            await _open(page, f"{base}/console/enter?code={await sign_in_code(deps, role)}")
             await page.get_by_role("button", name="Sign in").click()
+            await page.wait_for_url("**/console/*")
             if query:
-                await page.goto(f"{base}/console/{query}")
+                await _open(page, f"{base}/console/{query}")
             await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
             yield visit
         finally:
@@ -211,6 +228,24 @@ async def test_the_keyboard_reaches_a_tag_and_opens_and_closes_it(browser: Brows
         assert await visit.focused() == second
 
 
+async def test_a_focused_gateway_keeps_the_focus_when_its_health_is_renewed(
+    browser: Browser,
+) -> None:
+    world = hall()
+    async with visiting(browser, world) as visit:
+        gateway = visit.page.locator(".gateway").first
+        await gateway.focus()
+        await expect(visit.page.locator("#tooltip")).to_contain_text("Dock west")
+
+        async with visit.page.expect_response("**/v1/gateways/health*"):
+            world.tell("events", {"type": "gateway.registered", "data": {}})
+            world.cut.set()
+            world.cut.clear()
+
+        await expect(gateway).to_be_focused()
+        await expect(visit.page.locator("#tooltip")).to_be_visible()
+
+
 async def test_the_panel_says_where_since_how_sure_and_what_is_on_it(browser: Browser) -> None:
     async with visiting(browser, hall(), query="?tag=tag-05") as visit:
         panel = visit.page.locator("#panel")
@@ -327,6 +362,28 @@ async def test_after_the_stream_is_cut_the_page_says_so_and_catches_up(browser: 
         await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
             "aria-label", re.compile("Cold store")
         )
+
+
+async def test_a_module_that_did_not_arrive_is_loaded_again(browser: Browser) -> None:
+    lost: list[str] = []
+
+    async def lose_the_first(route: Route) -> None:
+        if lost:
+            await route.continue_()
+        else:
+            lost.append(route.request.url)
+            await route.abort()
+
+    async with visiting(browser, hall()) as visit:
+        await visit.page.route("**/js/plan.js", lose_the_first)
+        await visit.page.context.clear_cookies()
+        code = await sign_in_code(visit.deps)
+        await _open(visit.page, f"{visit.base}/console/enter?code={code}")
+        await visit.page.get_by_role("button", name="Sign in").click()
+
+        await expect(visit.page.locator(".layer-tags .tag")).to_have_count(32, timeout=10_000)
+
+    assert len(lost) == 1
 
 
 async def test_a_session_that_ends_is_told_and_not_mistaken_for_an_outage(browser: Browser) -> None:

@@ -283,10 +283,15 @@ function remember() {
 
 /* ---- small things ---- */
 
+let hinted = null;
+
+/** Show the words of a mark of the plan, or, without words, no longer show those of that mark. */
 function hint(element, words) {
+  if (words === null && hinted !== element) return;
   const box = byId("tooltip");
-  box.hidden = element === null;
-  if (element === null) return;
+  box.hidden = words === null;
+  hinted = words === null ? null : element;
+  if (words === null) return;
   box.replaceChildren(...words().map((line, i) => h(i ? "span" : "b", {}, line)));
   const at = element.querySelector(".target").getBoundingClientRect();
   const left = Math.min(Math.max(8, at.left + at.width / 2 - box.offsetWidth / 2), innerWidth - box.offsetWidth - 8);

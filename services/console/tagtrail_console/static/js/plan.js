@@ -72,7 +72,8 @@ export class Plan {
       mast.group.style.transform = `translate(${gateway.x}px, ${-gateway.y}px)`;
       mast.group.setAttribute("aria-label", mast.words().join(", "));
     }
-    this.layers.gateways.replaceChildren(...[...this.masts.values()].map((mast) => mast.group));
+    for (const [id, mast] of before) if (!this.masts.has(id)) mast.group.remove();
+    for (const mast of this.masts.values()) if (!mast.group.parentNode) this.layers.gateways.append(mast.group);
   }
 
   /** Put every dot where its tag is; dots that moved glide there. */
@@ -314,8 +315,7 @@ export class Plan {
       this.#rove();
       show();
     });
-    element.addEventListener("pointerleave", () => this.onHint(null));
-    element.addEventListener("blur", () => this.onHint(null));
+    for (const name of ["pointerleave", "blur"]) element.addEventListener(name, () => this.onHint(element, null));
   }
 
   #listen(host) {
