@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -23,16 +24,19 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return one line of JSON."""
         line: dict[str, Any] = {
+            **{k: v for k, v in vars(record).items() if k not in _STANDARD},
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "service": self._service,
             "event": record.getMessage(),
             "trace_id": trace_id.get(),
-            **{k: v for k, v in vars(record).items() if k not in _STANDARD},
         }
         if record.exc_info:
             line["exc"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # a number beyond 64 bits, or text that is not Unicode
+            return json.dumps(line, default=str, skipkeys=True)
 
 
 def configure(service: str, level: str = "INFO") -> None:

@@ -13,11 +13,12 @@ from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tagtrail_kernel import problems
-from tagtrail_kernel.errors import RateLimitedError
+from tagtrail_kernel.errors import DomainError, RateLimitedError, TooLargeError
 from tagtrail_kernel.logs import trace_id
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,11 @@ def _trace(headers: dict[bytes, bytes]) -> str:
 
 
 class _Edge:
-    def __init__(self, app: ASGIApp, registry: CollectorRegistry, requests_per_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, registry: CollectorRegistry, requests_per_s: float, max_body_bytes: int
+    ) -> None:
         self._app = app
+        self._max_body_bytes = max_body_bytes
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._limit = RateLimitItemPerSecond(max(1, int(requests_per_s * WINDOW_S)), WINDOW_S)
         self._strangers = RateLimitItemPerMinute(MOST_REFUSALS)
@@ -83,16 +87,13 @@ class _Edge:
             await send(message)
 
         try:
-            if self._over_limit(scope, headers):
-                error = RateLimitedError(
-                    "this key makes too many requests; wait, and send larger batches",
-                    retry_after_s=WINDOW_S // 2,
-                )
-                await problems.of_domain_error(scope["path"], error)(
-                    scope, receive, send_with_trace
-                )
+            refusal = self._refusal(scope, headers)
+            if refusal is None:
+                limited = self._limited(receive)
+                await self._app(scope, limited, send_with_trace)
             else:
-                await self._app(scope, receive, send_with_trace)
+                answer = problems.of_domain_error(scope["path"], refusal)
+                await answer(scope, receive, send_with_trace)
         except ClientDisconnect:
             status = CLIENT_LEFT
             log.info("request.abandoned")
@@ -109,6 +110,34 @@ class _Edge:
             self._seconds.labels(route).observe(time.perf_counter() - started)
             trace_id.reset(token)
 
+    def _refusal(self, scope: Scope, headers: dict[bytes, bytes]) -> DomainError | None:
+        if self._over_limit(scope, headers):
+            return RateLimitedError(
+                "this key makes too many requests; wait, and send larger batches",
+                retry_after_s=WINDOW_S // 2,
+            )
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_body_bytes:
+            return TooLargeError(self._too_large())
+        return None
+
+    def _too_large(self) -> str:
+        return f"a body may have {self._max_body_bytes} bytes; split the request"
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Return a receiver that ends a body of unknown length at the limit."""
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_body_bytes:
+                raise HTTPException(TooLargeError.status, self._too_large())
+            return message
+
+        return limited
+
     def _over_limit(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         if scope["path"] in _FREE:
             return False
@@ -124,6 +153,10 @@ def _address(scope: Scope) -> str:
     return f"from {client[0]}" if client else "from nowhere"
 
 
-def install(app: FastAPI, registry: CollectorRegistry, requests_per_s: float) -> None:
+def install(
+    app: FastAPI, registry: CollectorRegistry, *, requests_per_s: float, max_body_bytes: int
+) -> None:
     """Add the edge to an app."""
-    app.add_middleware(_Edge, registry=registry, requests_per_s=requests_per_s)
+    app.add_middleware(
+        _Edge, registry=registry, requests_per_s=requests_per_s, max_body_bytes=max_body_bytes
+    )

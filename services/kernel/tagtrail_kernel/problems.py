@@ -14,8 +14,10 @@ from starlette.exceptions import HTTPException
 
 from tagtrail_kernel.errors import (
     DomainError,
+    NotFoundError,
     RateLimitedError,
     RejectedError,
+    TooLargeError,
     UnauthenticatedError,
 )
 
@@ -25,10 +27,10 @@ INVALID_REQUEST = "Invalid request"
 log = logging.getLogger(__name__)
 
 _HTTP_CODES = {
-    404: "not-found",
-    405: "method-not-allowed",
-    413: "too-large",
-    415: "unsupported-media-type",
+    404: (NotFoundError.code, NotFoundError.title),
+    405: ("method-not-allowed", "Method not allowed"),
+    413: (TooLargeError.code, TooLargeError.title),
+    415: ("unsupported-media-type", "Unsupported media type"),
 }
 
 
@@ -89,10 +91,8 @@ async def _unstorable(request: Request, exc: Exception) -> Response:
 async def _http_error(request: Request, exc: Exception) -> Response:
     if not isinstance(exc, HTTPException):
         raise exc
-    code = _HTTP_CODES.get(exc.status_code, "http-error")
-    reply = problem(
-        request.url.path, code, str(exc.detail), exc.status_code, detail=str(exc.detail)
-    )
+    code, title = _HTTP_CODES.get(exc.status_code, ("http-error", "Bad request"))
+    reply = problem(request.url.path, code, title, exc.status_code, detail=str(exc.detail))
     reply.headers.update(exc.headers or {})
     return reply
 

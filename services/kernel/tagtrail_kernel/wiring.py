@@ -209,14 +209,18 @@ def app_of(deps: Deps, *services: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        max_body_size=deps.settings.max_body_bytes,
         separate_input_output_schemas=False,
         generate_unique_id_function=operation_id,
     )
     app.state.gatekeeper = Gatekeeper(deps.access, deps.clock)
     app.state.followers = followers
     problems.install(app)
-    middleware.install(app, deps.registry, deps.settings.requests_per_s)
+    middleware.install(
+        app,
+        deps.registry,
+        requests_per_s=deps.settings.requests_per_s,
+        max_body_bytes=deps.settings.max_body_bytes,
+    )
     for service in services:
         app.include_router(service.router)
     app.include_router(keys_router(deps.access, deps.clock))
