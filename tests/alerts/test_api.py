@@ -420,7 +420,7 @@ async def test_every_endpoint_wants_a_key_with_its_scope(running: Running) -> No
         ("GET", "/v1/rules"), ("GET", "/v1/rules/x"), ("PUT", "/v1/rules/x"),
         ("POST", "/v1/rules/x/backtest"), ("GET", "/v1/outbox"), ("POST", "/v1/outbox/1/redrive"),
         ("GET", "/v1/channels"), ("PUT", "/v1/channels/x"), ("DELETE", "/v1/channels/x"),
-        ("POST", "/v1/channels/x/test"),
+        ("POST", "/v1/channels/x/test"), ("POST", "/v1/channels/x/rotate-secret"),
     ]  # fmt: skip
     answers = set()
     for method, path in calls:

@@ -393,7 +393,9 @@ async def test_addresses_set_by_the_api_are_sealed_in_the_table(
 ) -> None:
     d = desk(slack_webhook_url="", channel_secret="0123456789abcdef")
     at = d.world.clock.now()
-    await d.channels.put(1, "dock", url=slack.url, host="127.0.0.1", enabled=True, by="k", at=at)
+    await d.channels.put(
+        1, "dock", kind="slack", url=slack.url, host="127.0.0.1", enabled=True, by="k", at=at
+    )
     async with d.world.database.connection() as connection:
         stored = bytes(await connection.fetchval("select address_sealed from channel"))
     other = Channels(
@@ -406,9 +408,9 @@ async def test_addresses_set_by_the_api_are_sealed_in_the_table(
     assert b"sEcReT" not in stored
     assert len(slack.delivered) == 1
     with pytest.raises(ConflictError, match="TAGTRAIL_ALERTS_CHANNEL_SECRET_FILE"):
-        await other.address(1, "dock")
+        await other.address(1, "dock", at)
     with pytest.raises(NotFoundError):
-        await d.channels.address(2, "dock")
+        await d.channels.address(2, "dock", at)
 
 
 async def test_a_channel_that_was_removed_leaves_dead_letters(
@@ -416,7 +418,9 @@ async def test_a_channel_that_was_removed_leaves_dead_letters(
 ) -> None:
     d = desk(slack_webhook_url="", channel_secret="0123456789abcdef")
     at = d.world.clock.now()
-    await d.channels.put(1, "dock", url=slack.url, host="h", enabled=True, by="k", at=at)
+    await d.channels.put(
+        1, "dock", kind="slack", url=slack.url, host="h", enabled=True, by="k", at=at
+    )
     await fire(d)
     await d.channels.remove(1, "dock")
     await d.send(seconds=6)

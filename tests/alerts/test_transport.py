@@ -72,7 +72,7 @@ async def test_the_certificate_must_be_the_hosts_although_the_address_is_pinned(
     async with FakeSlack().running(tls=tls) as slack, httpx2.AsyncClient(verify=trusting) as http:
         url = f"https://{HOST}:{slack.port}{SECRET_PATH}"
         answer = await post(
-            http, url, {"text": "hello"}, timeout_s=5, allow_loopback=True, resolve=to_loopback
+            http, url, b'{"text": "hello"}', timeout_s=5, allow_loopback=True, resolve=to_loopback
         )
 
     assert len(slack.delivered) == int(delivered)
@@ -86,7 +86,7 @@ async def test_the_certificate_must_be_the_hosts_although_the_address_is_pinned(
 async def test_a_name_that_does_not_resolve_is_tried_again_later() -> None:
     async with httpx2.AsyncClient() as http:
         answer = await post(
-            http, "https://nothing.invalid/x", {"text": "x"}, timeout_s=5, allow_loopback=False
+            http, "https://nothing.invalid/x", b'{"text": "x"}', timeout_s=5, allow_loopback=False
         )
 
     assert answer == Outcome("retry", "the channel's host name cannot be resolved")
@@ -96,7 +96,7 @@ async def test_an_endless_answer_is_cut() -> None:
     slack = FakeSlack()
     slack.script.append("500:" + "x" * 100_000)
     async with slack.running(), httpx2.AsyncClient() as http:
-        answer = await post(http, slack.url, {"text": "x"}, timeout_s=5, allow_loopback=True)
+        answer = await post(http, slack.url, b'{"text": "x"}', timeout_s=5, allow_loopback=True)
 
     assert isinstance(answer, Reply)
     assert len(answer.body) == 4096

@@ -58,6 +58,20 @@ class BacktestBody(Body):
 class ChannelBody(Body):
     """A channel."""
 
-    kind: Literal["slack"] = Field(default="slack", description="What it speaks.")
+    kind: Literal["slack", "webhook"] = Field(
+        default="slack",
+        description="What it speaks: cards for people in Slack, or signed JSON for a program.",
+    )
     url: SecretStr = Field(description="Its address: a secret, shown to nobody afterwards.")
     enabled: bool = Field(default=True, description="Whether alerts go there.")
+
+
+class RotateBody(Body):
+    """A change of a webhook's signing secret."""
+
+    overlap_s: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=2_592_000,
+        description="How long the present secret signs as well, seconds; 0 ends it at once.",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from tagtrail_alerts import outbox
+from tagtrail_alerts import letters, outbox
 from tagtrail_alerts.channels.directory import Channels
 from tagtrail_alerts.core.card import card_of
 from tagtrail_alerts.core.describe import duration
@@ -30,29 +30,38 @@ class OutboxNotices:
     ) -> None:
         """See `Notices.fired`."""
         now = self._clock.now()
+        stale = self._stale(event, fired, engine, now)
+        card = card_of(fired, console_url=self._settings.console_url)
+        enabled = await self._channels.enabled(tx, log_id)
         await outbox.enqueue_fired(
             tx,
             log_id,
-            card_of(fired, console_url=self._settings.console_url),
-            channels=await self._channels.enabled_ids(tx, log_id),
+            card,
+            channels=[channel_id for channel_id, kind in enabled if kind == "slack"],
             site_id=fired.site_id,
             at=now,
             wait=self._wait,
-            stale=self._stale(event, fired, engine, now),
+            stale=stale,
         )
+        webhooks = [channel_id for channel_id, kind in enabled if kind == "webhook"]
+        await letters.enqueue(tx, log_id, event, card, channels=webhooks, at=now, stale=stale)
 
     async def resolved(
-        self, tx: Connection, log_id: int, fired: AlertFired, resolved: AlertResolved
+        self,
+        tx: Connection,
+        log_id: int,
+        event: Recorded,
+        fired: AlertFired,
+        resolved: AlertResolved,
     ) -> None:
         """See `Notices.resolved`."""
+        now = self._clock.now()
+        card = card_of(fired, console_url=self._settings.console_url, cause=resolved.cause)
         await outbox.enqueue_resolved(
-            tx,
-            log_id,
-            card_of(fired, console_url=self._settings.console_url, cause=resolved.cause),
-            site_id=fired.site_id,
-            at=self._clock.now(),
-            wait=self._wait,
+            tx, log_id, card, site_id=fired.site_id, at=now, wait=self._wait
         )
+        webhooks = await letters.told(tx, log_id, fired.alert_id)
+        await letters.enqueue(tx, log_id, event, card, channels=webhooks, at=now)
 
     def _stale(
         self, event: Recorded, fired: AlertFired, engine: Engine, now: datetime

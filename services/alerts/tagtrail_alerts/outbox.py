@@ -1,10 +1,11 @@
 """The outbox: what people are to be told, and what became of it.
 
 A row is written in the transaction that makes the alert, so an alert is never lost between log
-and chat. Rows of the same rule, site and phase that are not sent yet go out as one message. Each
+and chat. Cards of the same rule, site and phase that are not sent yet go out as one message; a
+letter (see `letters.py`) goes alone, and never before an earlier one about the same thing. Each
 row passes queued → sending → sent, or dead with its reason, or superseded when it is over before
-anybody was told. A row that is found `sending` after its sender died may have arrived: it is sent
-once more and says so.
+anybody was told. A row that is found `sending` after its sender died may have arrived: a card
+is sent once more and says so, a letter is sent again under its id.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from uuid import UUID
 
 import msgspec
 
-from tagtrail_alerts.channels.contract import Outcome
+from tagtrail_alerts.channels.contract import Kind, Letter, Outcome
 from tagtrail_alerts.core.card import AlertCard, GroupCard
 from tagtrail_alerts.stores import json_of
 from tagtrail_kernel.database import Connection
@@ -31,9 +32,11 @@ STATES: Final = ("queued", "sending", "sent", "dead", "superseded")
 _BLOCKED: Final = (
     "(o.phase = 'resolved' and exists (select from outbox f where f.log_id = o.log_id "
     "and f.channel_id = o.channel_id and f.alert_id = o.alert_id and f.phase = 'fired' "
-    "and f.state in ('queued', 'sending')))"
+    "and f.state in ('queued', 'sending')) or exists (select from outbox f "
+    "where f.log_id = o.log_id and f.channel_id = o.channel_id and f.order_key = o.order_key "
+    "and f.outbox_id < o.outbox_id and f.state in ('queued', 'sending')))"
 )
-"""An end is not told before its beginning."""
+"""An end is not told before its beginning, nor a letter before an earlier one of its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Claimed:
         message_id: Identity of this try.
         group: What to say.
         attempts: Tries so far, this one included.
+        letter: The same for a program; None for people.
     """
 
     log_id: int
@@ -53,6 +57,7 @@ class Claimed:
     message_id: UUID
     group: GroupCard
     attempts: int
+    letter: Letter | None = None
 
 
 async def enqueue_fired(
@@ -108,7 +113,7 @@ async def enqueue_resolved(
     await tx.execute(
         "update outbox set state = 'superseded', done_at = $3, reason = 'over before it was told' "
         "where log_id = $1 and alert_id = $2 and phase = 'fired' and state = 'queued' "
-        "and attempts = 0",
+        "and attempts = 0 and order_key is null",
         log_id, card.alert_id, at,
     )  # fmt: skip
     await tx.execute(
@@ -116,20 +121,21 @@ async def enqueue_resolved(
         "created_at, next_at) select log_id, channel_id, alert_id || '/resolved/' || channel_id, "
         "alert_id, 'resolved', $3, $4::jsonb, $5, $6 from outbox where log_id = $1 "
         "and alert_id = $2 and phase = 'fired' and state in ('queued', 'sending', 'sent') "
+        "and order_key is null "
         "on conflict (log_id, dedup_key) do nothing",
         log_id, card.alert_id, f"resolved|{card.rule_id}|{site_id or ''}", json_of(card), at,
         at + wait,
     )  # fmt: skip
 
 
-async def busy_channels(connection: Connection, log_id: int) -> list[str]:
-    """Return the channels that have unsent messages."""
+async def busy_channels(connection: Connection, log_id: int) -> list[tuple[str, Kind]]:
+    """Return id and kind of the channels that have unsent messages."""
     rows = await connection.fetch(
-        "select distinct channel_id from outbox "
-        "where log_id = $1 and state in ('queued', 'sending') order by channel_id",
+        "select distinct channel_id, kind from outbox "
+        "where log_id = $1 and state in ('queued', 'sending') order by channel_id, kind",
         log_id,
     )
-    return [row["channel_id"] for row in rows]
+    return [(row["channel_id"], row["kind"]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +189,12 @@ async def claim(
             maybe_duplicate=rows[0]["ambiguous"],
         ),
         attempts=max(row["attempts"] for row in rows) + 1,
+        letter=_letter(rows[0]),
     )
+
+
+def _letter(row: Any) -> Letter | None:
+    return None if row["letter"] is None else Letter(str(row["event_id"]), row["letter"].encode())
 
 
 async def _next_group(
@@ -200,7 +211,8 @@ async def _next_group(
     if group_key is None:
         return []
     rows = await tx.fetch(
-        "select o.outbox_id, o.card, o.attempts, o.ambiguous from outbox o where o.log_id = $1 "  # noqa: S608 - constant
+        "select o.outbox_id, o.card, o.attempts, o.ambiguous, o.event_id, o.letter "  # noqa: S608 - constant
+        "from outbox o where o.log_id = $1 "
         f"and o.channel_id = $2 and o.group_key = $3 and o.state = 'queued' and not {_BLOCKED} "
         "order by o.ambiguous desc, o.outbox_id limit $4 for update skip locked",
         log_id, channel_id, group_key, most,
@@ -237,10 +249,11 @@ async def set_pace(tx: Connection, log_id: int, channel_id: str, next_at: dateti
 async def _recover(
     tx: Connection, log_id: int, channel_id: str, *, now: datetime, lease: timedelta
 ) -> None:
-    """Put back what a dead sender left; the second time in doubt it is a dead letter."""
+    """Put back what a dead sender left; a card that is in doubt for the second time is dead."""
     await tx.execute(
         "update outbox set state = case when ambiguous then 'dead' else 'queued' end, "
-        "done_at = case when ambiguous then $3::timestamptz end, ambiguous = true, next_at = $3, "
+        "done_at = case when ambiguous then $3::timestamptz end, ambiguous = letter is null, "
+        "next_at = $3, "
         "reason = 'the sender stopped while sending; it may have arrived' "
         "where log_id = $1 and channel_id = $2 and state = 'sending' and sending_at <= $4",
         log_id, channel_id, now, now - lease,
@@ -300,7 +313,8 @@ async def _supersede_ends(tx: Connection, claimed: Claimed, now: datetime) -> No
     await tx.execute(
         "update outbox set state = 'superseded', done_at = $4, "
         "reason = 'its beginning could not be told' where log_id = $1 and channel_id = $2 "
-        "and alert_id = any($3::text[]) and phase = 'resolved' and state = 'queued'",
+        "and alert_id = any($3::text[]) and phase = 'resolved' and state = 'queued' "
+        "and order_key is null",
         claimed.log_id, claimed.channel_id, alert_ids, now,
     )  # fmt: skip
 
@@ -310,9 +324,9 @@ async def page(
 ) -> list[dict[str, Any]]:
     """Return rows by id, without their cards."""
     rows = await connection.fetch(
-        "select outbox_id, channel_id, alert_id, phase, state, attempts, ambiguous, created_at, "
-        "next_at, done_at, message_id, reason from outbox where log_id = $1 and outbox_id > $2 "
-        "and ($3::text is null or state = $3) order by outbox_id limit $4",
+        "select outbox_id, channel_id, kind, alert_id, event_id, phase, state, attempts, "
+        "ambiguous, created_at, next_at, done_at, message_id, reason from outbox "
+        "where log_id = $1 and outbox_id > $2 and ($3::text is null or state = $3) order by outbox_id limit $4",
         log_id, after, state, limit,
     )  # fmt: skip
     return [dict(row) for row in rows]

@@ -32,7 +32,12 @@ class Notices(Protocol):
         ...
 
     async def resolved(
-        self, tx: Connection, log_id: int, fired: AlertFired, resolved: AlertResolved
+        self,
+        tx: Connection,
+        log_id: int,
+        event: Recorded,
+        fired: AlertFired,
+        resolved: AlertResolved,
     ) -> None:
         """Note that an alert is over."""
         ...
@@ -119,7 +124,7 @@ class Alerts(Projection):
         )  # fmt: skip
         if body is not None and context.live and self._notices is not None:
             fired = stores.fired_of(body)
-            await self._notices.resolved(tx, context.log_id, fired, data)
+            await self._notices.resolved(tx, context.log_id, event, fired, data)
 
 
 async def _acknowledged(

@@ -6,21 +6,22 @@ import asyncio
 import logging
 import random
 import traceback
-from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 import httpx2
+import msgspec
 from prometheus_client import Counter, Gauge
 
 from tagtrail_alerts import outbox
-from tagtrail_alerts.channels import guard, slack
-from tagtrail_alerts.channels.contract import Outcome, Reply
-from tagtrail_alerts.channels.directory import Channels
+from tagtrail_alerts.channels import guard, slack, webhook
+from tagtrail_alerts.channels.contract import Kind, Letter, Outcome, Reply
+from tagtrail_alerts.channels.directory import Address, Channels
 from tagtrail_alerts.channels.transport import keep_addresses_out_of_logs, post
 from tagtrail_alerts.core.card import GroupCard
 from tagtrail_alerts.projection import NAME
 from tagtrail_alerts.settings import AlertsSettings
+from tagtrail_kernel.database import Connection
 from tagtrail_kernel.errors import DomainError, UnavailableError
 from tagtrail_kernel.wiring import Deps
 
@@ -29,13 +30,9 @@ log = logging.getLogger(__name__)
 LEASE_MARGIN_S: Final = 15.0
 """A sender that is silent for this much longer than its own timeouts is dead, not slow."""
 
-Render = Callable[[GroupCard], dict[str, object]]
-Classify = Callable[[Reply, datetime], Outcome]
-KINDS: Final[Mapping[str, tuple[Render, Classify]]] = {"slack": (slack.render, slack.classify)}
-
 
 class Sender:
-    """Sends one card to one address."""
+    """Sends one message to one address."""
 
     def __init__(
         self,
@@ -49,18 +46,36 @@ class Sender:
         self._settings = settings
         self._resolve = resolve
 
-    async def send(self, kind: str, url: str, card: GroupCard, now: datetime) -> Outcome:
-        """Send a card; returns what became of it."""
-        render, classify = KINDS[kind]
-        answer = await post(
+    async def send(self, address: Address, message: GroupCard | Letter, now: datetime) -> Outcome:
+        """Send a card or a letter; returns what became of it."""
+        if isinstance(message, Letter) != (address.kind == "webhook"):
+            return Outcome("permanent", "the channel is of another kind now")
+        if isinstance(message, Letter):
+            headers = webhook.headers_of(address.secrets, message, now)
+            answer = await self._post(address, message.body, headers)
+            if isinstance(answer, Outcome):
+                return webhook.repeatable(answer)
+            return webhook.classify(answer, now)
+        answer = await self._post(address, msgspec.json.encode(slack.render(message)), {})
+        return answer if isinstance(answer, Outcome) else slack.classify(answer, now)
+
+    async def _post(
+        self, address: Address, body: bytes, headers: dict[str, str]
+    ) -> Reply | Outcome:
+        return await post(
             self._http,
-            url,
-            render(card),
+            address.url,
+            body,
+            headers=headers,
             timeout_s=self._settings.send_timeout_s,
             allow_loopback=self._settings.allow_loopback,
             resolve=self._resolve,
         )
-        return answer if isinstance(answer, Outcome) else classify(answer, now)
+
+
+def interval_of(kind: Kind, settings: AlertsSettings) -> timedelta:
+    """Return the least time between two messages of one channel: programs need none."""
+    return timedelta(seconds=settings.send_interval_s if kind == "slack" else 0)
 
 
 class Worker:
@@ -75,10 +90,7 @@ class Worker:
         self._sender = sender
         self._database = deps.database_of(NAME)
         self._random = random.Random(settings.jitter_seed or None)  # noqa: S311 - jitter
-        self._terms = outbox.Terms(
-            interval=timedelta(seconds=settings.send_interval_s),
-            lease=timedelta(seconds=2 * settings.send_timeout_s + LEASE_MARGIN_S),
-        )
+        self._lease = timedelta(seconds=2 * settings.send_timeout_s + LEASE_MARGIN_S)
         self._under_way: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._messages = Counter(
             "tagtrail_alerts_messages_total",
@@ -120,14 +132,14 @@ class Worker:
         for tenant in await self._deps.access.tenants():
             async with self._database.connection() as connection:
                 busy = await outbox.busy_channels(connection, tenant.log_id)
-            for channel_id in busy:
+            for channel_id, kind in busy:
                 key = (tenant.log_id, channel_id)
                 task = self._under_way.get(key)
                 if task is not None and not task.done():
                     continue
-                claimed = await self._claim(*key)
+                claimed = await self._claim(*key, kind)
                 if claimed is not None:
-                    self._under_way[key] = asyncio.create_task(self._deliver(claimed))
+                    self._under_way[key] = asyncio.create_task(self._deliver_all(claimed))
                     started += 1
         return started
 
@@ -143,7 +155,7 @@ class Worker:
             for state, number in found.items():
                 self._depth.labels(str(tenant.log_id), state).set(number)
 
-    async def _claim(self, log_id: int, channel_id: str) -> outbox.Claimed | None:
+    async def _claim(self, log_id: int, channel_id: str, kind: Kind) -> outbox.Claimed | None:
         async with self._database.transaction() as tx:
             return await outbox.claim(
                 tx,
@@ -151,12 +163,25 @@ class Worker:
                 channel_id,
                 message_id=self._deps.ids.new(),
                 now=self._deps.clock.now(),
-                terms=self._terms,
+                terms=outbox.Terms(interval=interval_of(kind, self._settings), lease=self._lease),
             )
+
+    async def _deliver_all(self, first: outbox.Claimed) -> None:
+        """Send a message, and after a letter all that are due, one after the other."""
+        claimed: outbox.Claimed | None = first
+        try:
+            while claimed is not None:
+                await self._deliver(claimed)
+                if claimed.letter is None:
+                    return
+                claimed = await self._claim(claimed.log_id, claimed.channel_id, "webhook")
+        except UnavailableError as error:
+            log.warning("outbox.unreadable", extra={"cause": error.detail, **_extra(first)})
 
     async def _deliver(self, claimed: outbox.Claimed) -> None:
         outcome = await self._outcome(claimed)
-        delay = timedelta(seconds=self._delay_s(claimed.attempts, outcome))
+        delay = timedelta(seconds=self._delay_s(claimed, outcome))
+        letter = claimed.letter is not None
         try:
             async with self._database.transaction() as tx:
                 state = await outbox.finish(
@@ -165,8 +190,10 @@ class Worker:
                     outcome,
                     now=self._deps.clock.now(),
                     delay=delay,
-                    max_attempts=self._settings.max_attempts,
+                    max_attempts=webhook.MAX_ATTEMPTS if letter else self._settings.max_attempts,
                 )
+                if outcome.disables:
+                    await self._disable(tx, claimed, outcome.reason)
         except UnavailableError as error:
             log.warning("message.unsettled", extra={"cause": error.detail, **_extra(claimed)})
             return
@@ -182,13 +209,16 @@ class Worker:
 
     async def _outcome(self, claimed: outbox.Claimed) -> Outcome:
         try:
-            url = await self._channels.address(claimed.log_id, claimed.channel_id)
+            address = await self._channels.address(
+                claimed.log_id, claimed.channel_id, self._deps.clock.now()
+            )
         except UnavailableError as error:
             return Outcome("retry", error.detail)
         except DomainError as error:
             return Outcome("permanent", error.detail)
         try:
-            return await self._sender.send("slack", url, claimed.group, self._deps.clock.now())
+            message = claimed.letter or claimed.group
+            return await self._sender.send(address, message, self._deps.clock.now())
         except Exception as error:  # noqa: BLE001 - the row must not stay `sending`
             # No message and no traceback of values: they could show the address.
             at = traceback.extract_tb(error.__traceback__)[-1]
@@ -196,12 +226,22 @@ class Worker:
             log.error("message.failed", extra={"cause": cause, **_extra(claimed)})  # noqa: TRY400
             return Outcome("retry", f"a fault of this service: {type(error).__name__}")
 
-    def _delay_s(self, attempts: int, outcome: Outcome) -> float:
-        if outcome.after_s is not None:
-            return outcome.after_s
-        most = self._settings.backoff_max_s
-        wait_s = min(most, self._settings.backoff_first_s * 2.0 ** min(attempts - 1, 30))
-        return wait_s * self._random.uniform(0.5, 1.0)
+    async def _disable(self, tx: Connection, claimed: outbox.Claimed, reason: str) -> None:
+        await self._channels.disable(
+            tx, claimed.log_id, claimed.channel_id, reason, self._deps.clock.now()
+        )
+        log.error("channel.disabled", extra={"reason": reason, **_extra(claimed)})
+
+    def _delay_s(self, claimed: outbox.Claimed, outcome: Outcome) -> float:
+        asked_s = outcome.after_s or 0.0
+        if outcome.result == "rate_limited":
+            return asked_s
+        if claimed.letter is not None:
+            wait_s = webhook.wait_s(claimed.attempts)
+        else:
+            doubled = self._settings.backoff_first_s * 2.0 ** min(claimed.attempts - 1, 30)
+            wait_s = min(self._settings.backoff_max_s, doubled)
+        return max(asked_s, wait_s * self._random.uniform(0.5, 1.0))
 
 
 def _extra(claimed: outbox.Claimed) -> dict[str, object]:

@@ -1,9 +1,12 @@
-"""What became of one message."""
+"""What is sent, and what became of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+Kind = Literal["slack", "webhook"]
+"""What a channel speaks: cards for people in a chat, or letters for programs."""
 
 Result = Literal["delivered", "rate_limited", "retry", "permanent", "ambiguous"]
 
@@ -18,11 +21,26 @@ class Outcome:
             was sent and nobody answered: it may have arrived).
         reason: Short words for people; never the address, never what a stranger's server said.
         after_s: Least wait, seconds, where the channel named one.
+        disables: Whether the channel says that it is gone for good.
     """
 
     result: Result
     reason: str
     after_s: float | None = None
+    disables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message for a program.
+
+    Attributes:
+        webhook_id: Identity; every repetition has the same one.
+        body: JSON, byte for byte as it is signed and sent.
+    """
+
+    webhook_id: str
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,14 @@ refused before them, so a card keeps within 10,000.
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
 
+from tagtrail_alerts.channels.answers import retry_after_s
 from tagtrail_alerts.channels.contract import Outcome, Reply
 from tagtrail_alerts.core.card import LISTED, AlertCard, GroupCard
 
@@ -26,8 +25,6 @@ FIELD_MAX: Final = 2000
 BLOCKS_BUDGET: Final = 10_000
 """Characters of all blocks as JSON; above about 13,200 Slack answers `msg_blocks_too_long`."""
 TEXT_MAX: Final = 400
-RETRY_AFTER_MAX_S: Final = 3600.0
-RETRY_AFTER_DEFAULT_S: Final = 30.0
 
 PERMANENT: Final = frozenset(
     {
@@ -189,7 +186,7 @@ def classify(reply: Reply, now: datetime) -> Outcome:
         return Outcome("delivered", "ok")
     word = _word(text)
     if reply.status == 429 or word in ("rate_limited", "ratelimited"):
-        after_s = _retry_after_s(reply.retry_after, now)
+        after_s = retry_after_s(reply.retry_after, now)
         return Outcome("rate_limited", f"the channel asks to wait {after_s:.0f} s", after_s)
     if word in PERMANENT:
         return Outcome("permanent", f"the channel answers {reply.status} {word}")
@@ -208,20 +205,3 @@ def _word(text: str) -> str:
         except msgspec.DecodeError:
             return ""
     return text if _WORD.fullmatch(text) else ""
-
-
-def _retry_after_s(header: str | None, now: datetime) -> float:
-    if header is None:
-        return RETRY_AFTER_DEFAULT_S
-    readers: list[Callable[[str], float]] = [
-        float,
-        lambda text: (parsedate_to_datetime(text) - now).total_seconds(),
-    ]
-    for read in readers:
-        try:
-            seconds = read(header)
-        except (ValueError, TypeError):
-            continue
-        if not math.isnan(seconds):
-            return min(max(seconds, 1.0), RETRY_AFTER_MAX_S)
-    return RETRY_AFTER_DEFAULT_S

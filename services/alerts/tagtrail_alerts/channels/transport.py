@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Final
 
 import httpx2
-import msgspec
 
 from tagtrail_alerts.channels import guard
 from tagtrail_alerts.channels.contract import Outcome, Reply
@@ -27,20 +27,22 @@ def keep_addresses_out_of_logs() -> None:
 async def post(
     http: httpx2.AsyncClient,
     url: str,
-    payload: dict[str, object],
+    body: bytes,
     *,
     timeout_s: float,
     allow_loopback: bool,
+    headers: Mapping[str, str] | None = None,
     resolve: guard.Resolve = guard.resolve,
 ) -> Reply | Outcome:
-    """POST a JSON payload.
+    """POST JSON.
 
     Args:
         http: Client; redirects are not followed.
         url: The channel's address, a secret: it is in no error and no log line.
-        payload: JSON object.
+        body: JSON, sent as it is.
         timeout_s: Longest wait for the whole exchange, seconds.
         allow_loopback: Whether this machine is allowed.
+        headers: More headers.
         resolve: Gives the IP addresses of a host.
 
     Returns:
@@ -53,7 +55,7 @@ async def post(
         return Outcome("permanent", error.detail)
     except (guard.UnresolvedError, TimeoutError):
         return Outcome("retry", "the channel's host name cannot be resolved")
-    request = _request(http, target, payload, timeout_s)
+    request = _request(http, target, body, headers or {}, timeout_s)
     try:
         async with asyncio.timeout(timeout_s):
             return await _exchange(http, request)
@@ -66,16 +68,21 @@ async def post(
 
 
 def _request(
-    http: httpx2.AsyncClient, target: guard.Target, payload: dict[str, object], timeout_s: float
+    http: httpx2.AsyncClient,
+    target: guard.Target,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout_s: float,
 ) -> httpx2.Request:
     return http.build_request(
         "POST",
         target.url,
-        content=msgspec.json.encode(payload),
+        content=body,
         headers={
             "Host": target.host,
             "Content-Type": "application/json; charset=utf-8",
             "Connection": "close",
+            **headers,
         },
         timeout=httpx2.Timeout(timeout_s, connect=timeout_s / 2, pool=timeout_s / 2),
         extensions={"sni_hostname": target.name},
