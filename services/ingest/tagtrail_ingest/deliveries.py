@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ from tagtrail_ingest.intake import Intake, Prepared, message_hash
 from tagtrail_ingest.mqtt import Delivery
 from tagtrail_ingest.quarantine import Quarantine, Unread
 from tagtrail_kernel.errors import DomainError, UnavailableError
-from tagtrail_kernel.log import EventLog
+from tagtrail_kernel.log import MAX_BATCH, EventLog
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +166,8 @@ class Deliveries:
     async def _commit(self, ready: Sequence[_Ready]) -> None:
         """Append; what remains unclear keeps its facts, so that their ids tell at the next try."""
         try:
-            if ready:
-                await self._commit_together(ready)
+            for part in _in_batches(ready):
+                await self._commit_together(part)
         except UnavailableError:
             self._unclear = {id(r.delivery): r for r in ready}
             raise
@@ -197,3 +197,22 @@ class Deliveries:
             self._intake.refuse(
                 self._log_id, name, ready.message.received_at, "message.quarantined"
             )
+
+
+def _in_batches(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
+    """Yield messages whose facts fit into one batch of the log together.
+
+    A receipt must be committed with all facts of its message: if they were spread over two
+    batches, and the second one failed, the redelivery would count the first one's again. Only a
+    message that alone has more facts than a batch cannot be kept whole.
+    """
+    part: list[_Ready] = []
+    size = 0
+    for one in ready:
+        if part and size + len(one.prepared.facts) > MAX_BATCH:
+            yield part
+            part, size = [], 0
+        part.append(one)
+        size += len(one.prepared.facts)
+    if part:
+        yield part
