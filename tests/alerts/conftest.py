@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.support.alert_history import T0
+from tests.support.alert_history import T0, History, pallets_left
+from tests.support.fake_receiver import FakeReceiver
 from tests.support.fake_slack import FakeSlack
 
 from tagtrail_alerts.channels.directory import Channels
@@ -120,6 +121,18 @@ class Desk:
         """Run the projection to the end of the log."""
         await self.world.follow(self.projection)
 
+    async def fire(self, *pallets: str) -> History:
+        """Let pallets leave without POD, and the projection find it."""
+        history = pallets_left(*(pallets or ("p1",)))
+        await self.world.record(*history.envelopes)
+        await self.follow()
+        return history
+
+    async def resolve_late(self, history: History, pallet: str = "p1") -> None:
+        """Let a POD that happened in time reach the log late."""
+        await self.world.deps.sink.publish(1, [history.pod(20, pallet)])
+        await self.follow()
+
     async def send(self, *, seconds: float = 0.0, rounds: int = 1) -> None:
         """Let time pass and the worker work, some rounds."""
         for _ in range(rounds):
@@ -159,5 +172,38 @@ def desk(world: World, slack: FakeSlack) -> DeskMaker:
         worker = Worker(deps, chosen, channels, Sender(deps.http, chosen))
         notices = OutboxNotices(channels, chosen, world.clock)
         return Desk(world, chosen, channels, worker, Alerts(notices))
+
+    return make
+
+
+@pytest.fixture
+async def receiver(world: World) -> AsyncIterator[FakeReceiver]:
+    """A program on loopback that takes webhooks."""
+    async with FakeReceiver(world.clock.now).running() as server:
+        yield server
+
+
+WebhookDeskMaker = Callable[..., Awaitable[Desk]]
+
+
+@pytest.fixture
+def webhook_desk(desk: DeskMaker, receiver: FakeReceiver) -> WebhookDeskMaker:
+    """Makes a desk whose only channel is the receiver, which knows the secret."""
+
+    async def make(**settings: object) -> Desk:
+        d = desk(slack_webhook_url="", channel_secret="0123456789abcdef", **settings)
+        _, secret = await d.channels.put(
+            1,
+            "erp",
+            kind="webhook",
+            url=receiver.url,
+            host="127.0.0.1",
+            enabled=True,
+            by="k",
+            at=d.world.clock.now(),
+        )
+        assert secret is not None
+        receiver.secrets.append(secret)
+        return d
 
     return make

@@ -134,3 +134,13 @@ def recorded(envelopes: list[Envelope], *, delay_s: float = 1.0) -> Iterator[Rec
         latest = max(latest, envelope.occurred_at + timedelta(seconds=delay_s))
         sealed = seal(envelope)
         yield Recorded(position, latest, sealed.id, sealed.subject, sealed.type, sealed.body)
+
+
+def pallets_left(*pallets: str) -> History:
+    """Return a history in which pallets come to the outbound zone and leave it without POD."""
+    history = History().warehouse(*pallets)
+    for pallet in pallets:
+        history.move(0, "out", pallet)
+        history.move(10, None, pallet)
+    history.tick(42)
+    return history
