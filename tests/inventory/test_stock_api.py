@@ -299,3 +299,23 @@ async def test_a_command_repeated_after_a_lost_answer_has_one_effect(client: Any
 
     assert (second["event_id"], second["position"]) == (first["event_id"], first["position"])
     assert await cells(client) == {}
+
+
+async def test_tags_and_assets_of_a_site_are_those_that_are_there(client: Any) -> None:
+    await furnish(client)
+
+    tags = await client.get("/v1/tags", site_id="hall")
+    assets = await client.get("/v1/assets", site_id="hall")
+    assert [t["tag_id"] for t in tags["items"]] == ["t1"]
+    assert [(a["asset_id"], a["zone_id"]) for a in assets["items"]] == [("crate-1", "B")]
+    assert (await client.get("/v1/assets", zone_id="A"))["items"] == []
+
+
+async def test_the_longest_names_that_events_allow_do_not_stop_the_books(client: Any) -> None:
+    """With four bytes a character the three names would not fit one index entry."""
+    wide = "\U00010348"
+    line = Line(sku=wide * 200, quantity=2, lot=wide * 512)
+    other = Line(sku=wide * 200, quantity=3, lot=wide * 511 + "x")
+    await client.say((0, CratePacked(asset_id=wide * 200, lines=(line, other))))
+
+    assert [c["quantity"] for c in (await client.get("/v1/stock"))["items"]] in ([2, 3], [3, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -38,6 +38,9 @@ Position = Annotated[
     Query(ge=0, lt=2**63, description="What was known: the log up to here; by default all."),
 ]
 
+BY_SITE: Final = frozenset({"zone", "gateway", "tag"})
+"""Kinds whose list can be asked for by site."""
+
 
 class ReadingApi:
     """Endpoints that read the registry and the places of assets."""
@@ -45,6 +48,34 @@ class ReadingApi:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._database = writer.database
+
+    async def _page(
+        self,
+        kind: str,
+        request: Request,
+        response: Response,
+        who: Principal,
+        *,
+        limit: int,
+        after: str | None,
+        site_id: str | None = None,
+        retired: bool = False,
+    ) -> dict[str, Any]:
+        last = parts_of(after, 1)
+        async with snapshot(self._database, who.log_id) as (c, position):
+            by_tag = kind == "tag" and site_id is not None
+            found = await registry.page(
+                c, who.log_id, kind, after=last[0] if last else "", limit=limit + 1,
+                site_id=None if by_tag else site_id, retired=retired,
+                ids=await views.tags_at(c, who.log_id, site_id) if by_tag else None,
+            )  # fmt: skip
+            shown, more = found[:limit], len(found) > limit
+            items = [views.item_of(r) for r in shown]
+            if kind == "tag":
+                items = await views.tag_items(c, who.log_id, shown, self._writer.now())
+        cursor = cursor_of(shown[-1].id) if more else None
+        link_next(request, response, cursor)
+        return page_of(items, position=position, cursor=cursor)
 
     def listing(self, kind: str) -> Any:
         """Return the endpoint that lists things of a kind."""
@@ -55,22 +86,30 @@ class ReadingApi:
             who: Reading,
             limit: Limit = 100,
             after: After = None,
+            retired: bool = False,
+        ) -> dict[str, Any]:
+            return await self._page(
+                kind, request, response, who, limit=limit, after=after, retired=retired
+            )
+
+        return list_kind
+
+    def listing_by_site(self, kind: str) -> Any:
+        """Return the endpoint that lists things of a kind, all or those of a site."""
+
+        async def list_kind(
+            request: Request,
+            response: Response,
+            who: Reading,
+            limit: Limit = 100,
+            after: After = None,
             site_id: str | None = None,
             retired: bool = False,
         ) -> dict[str, Any]:
-            last = parts_of(after, 1)
-            async with snapshot(self._database, who.log_id) as (c, position):
-                found = await registry.page(
-                    c, who.log_id, kind, after=last[0] if last else "", limit=limit + 1,
-                    site_id=site_id if kind in ("zone", "gateway") else None, retired=retired,
-                )  # fmt: skip
-                shown, more = found[:limit], len(found) > limit
-                items = [views.item_of(r) for r in shown]
-                if kind == "tag":
-                    items = await views.tag_items(c, who.log_id, shown, self._writer.now())
-            cursor = cursor_of(shown[-1].id) if more else None
-            link_next(request, response, cursor)
-            return page_of(items, position=position, cursor=cursor)
+            return await self._page(
+                kind, request, response, who, limit=limit, after=after, site_id=site_id,
+                retired=retired,
+            )  # fmt: skip
 
         return list_kind
 
@@ -203,13 +242,17 @@ class ReadingApi:
 def router_of(writer: Writer) -> APIRouter:
     """Return the routes that read the registry."""
     api = ReadingApi(writer)
+
+    def list_of(kind: str) -> Any:
+        return api.listing_by_site(kind) if kind in BY_SITE else api.listing(kind)
+
     router = APIRouter(tags=["registry"])
     for kind, plural in (
         ("site", "sites"), ("zone", "zones"), ("gateway", "gateways"), ("tag", "tags"),
         ("sku", "skus"), ("config", "config"), ("retention", "retention"),
     ):  # fmt: skip
         router.add_api_route(
-            f"/v1/{plural}", api.listing(kind), methods=["GET"], operation_id=f"list_{plural}",
+            f"/v1/{plural}", list_of(kind), methods=["GET"], operation_id=f"list_{plural}",
             summary=f"List {plural}", responses=PROBLEMS | REJECTED,
         )  # fmt: skip
         if kind != "tag":

@@ -98,7 +98,7 @@ async def explain(
     """
     bound = await bounded(c, when)
     holders = await c.fetch(
-        "select distinct asset_id from content where log_id = $1 and sku = $2", when.log_id, sku
+        "select distinct asset_id from content_now where log_id = $1 and sku = $2", when.log_id, sku
     )
     ids = [r["asset_id"] for r in holders]
     placed = await c.fetch(CARRIERS, bound.log_id, bound.at, bound.position, ids, zone_id)

@@ -153,6 +153,17 @@ async def assets_at(
     return [r["asset_id"] for r in rows]
 
 
+async def tags_at(c: Connection, log_id: int, site_id: str | None) -> list[str]:
+    """Return the tags whose zone is on a site now."""
+    rows = await c.fetch(
+        "select n.tag_id from tag_now n left join registration z "
+        "on z.log_id = n.log_id and z.kind = 'zone' and z.id = n.zone_id "
+        "where n.log_id = $1 and coalesce(z.site_id, n.site_id) = $2 and n.zone_id is not null",
+        log_id, site_id,
+    )  # fmt: skip
+    return [r["tag_id"] for r in rows]
+
+
 async def tag_state(c: Connection, when: When, tag_id: str) -> dict[str, Any]:
     """Return a tag's binding and zone for any pair of clocks; empty if no fact names it."""
     row = await c.fetchrow(

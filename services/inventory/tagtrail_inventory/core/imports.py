@@ -11,6 +11,7 @@ import msgspec
 from tagtrail_inventory.core import tables
 from tagtrail_inventory.core.checks import Fault, Known, check, unknown
 from tagtrail_inventory.core.kinds import PLURALS, Kind
+from tagtrail_inventory.core.stock_facts import lot_key
 from tagtrail_inventory.core.tables import Column, Row, Table
 from tagtrail_kernel.events.registrations import TagBound, TagUnbound
 from tagtrail_kernel.events.registry import Event
@@ -262,7 +263,7 @@ def _plan_content(row: Row, current: Current) -> Step:
         faults.append(unknown("sku", sku, "sku", "skus"))
     if faults:
         return Step(row.line, asset, "error", faults=tuple(faults))
-    before, after = current.held.get((asset, sku, lot or ""), 0), int(row.values["quantity"])
+    before, after = current.held.get((asset, sku, lot_key(lot)), 0), int(row.values["quantity"])
     if before == after:
         return Step(row.line, asset, "unchanged")
     line = Line(sku=sku, quantity=abs(after - before), lot=lot)
@@ -271,7 +272,7 @@ def _plan_content(row: Row, current: Current) -> Step:
     do, undo = ((packed,), (taken,)) if after > before else ((taken,), (packed,))
     changes = {"quantity": {"before": before, "after": after}}
     action: Action = "update" if before else "create"
-    what = {"sku": sku, "lot": lot or "", "quantity": after}
+    what = {"sku": sku, "lot": lot_key(lot), "quantity": after}
     return Step(row.line, asset, action, changes, do=do, undo=undo, after=what)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Final
 from uuid import UUID
 
 from tagtrail_inventory.core.contents import Key, Op, OpKind, Order
@@ -19,6 +21,9 @@ from tagtrail_kernel.events.stock import (
 )
 
 StockFact = CratePacked | CrateUnpacked | ContentsMoved | CountRecorded
+MAX_LOT_BYTES: Final = 256
+"""Longest lot that is a key as it is: with asset and SKU it must fit an index entry (2.7 kB)."""
+
 STOCK_FACTS = (CratePacked, CrateUnpacked, ContentsMoved, CountRecorded)
 
 
@@ -29,11 +34,25 @@ def assets_of(fact: StockFact) -> tuple[str, ...]:
     return (fact.asset_id,)
 
 
+def lot_key(lot: str | None) -> str:
+    """Return the lot as a key: "" without one; a very long one is cut and ends with its hash.
+
+    Example:
+        >>> lot_key(None), lot_key("L7"), len(lot_key("x" * 500))
+        ('', 'L7', 217)
+    """
+    encoded = (lot or "").encode()
+    if len(encoded) <= MAX_LOT_BYTES:
+        return lot or ""
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return encoded[:200].decode(errors="ignore") + "#" + digest
+
+
 def merged(asset_id: str, lines: Iterable[Line | CountedLine]) -> dict[Key, int]:
     """Return the quantity per line of the books; lines of the same SKU and lot are added up."""
     totals: dict[Key, int] = defaultdict(int)
     for line in lines:
-        totals[Key(asset_id, line.sku, line.lot or "")] += line.quantity
+        totals[Key(asset_id, line.sku, lot_key(line.lot))] += line.quantity
     return dict(totals)
 
 
