@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
+from tests.compose.running import CommandError
 from tests.compose.stack import Cards, Container, Stack
 from tests.support.e2e_scenario import SITE, eventually, mac_of, run_scenario, whole_log
 from tests.support.publishing import Publisher
@@ -277,6 +278,42 @@ async def the_data_outlive_new_containers_of_postgres_and_nats(case: Case) -> No
     await traffic.judge()
 
 
+async def a_backup_restores_into_an_empty_volume(case: Case) -> None:
+    """With the commands of docs/deployment.md; the second server has no network at all."""
+    stack, (postgres,) = case.stack, case.stack.containers("postgres")
+    dump = stack.stage / "backup.sql"
+    dump.write_text(stack.docker("exec", postgres.name, "pg_dumpall", "--username=postgres"))
+    dump.chmod(0o444)
+    env = [word for text in postgres.detail["Config"]["Env"] for word in ("--env", text)]
+    files = {f"{stack.stage}/infra/secrets/{name}": f"/run/secrets/{name}"
+             for name in ("postgres_password", "database_password")}  # fmt: skip
+    files[str(dump)] = "/backup.sql"
+    mounts = [word for pair in files.items() for word in ("--volume", ":".join((*pair, "ro")))]
+    image = postgres.detail["Config"]["Image"]
+    name = stack.docker("run", "--detach", "--rm", "--network=none", *env, *mounts, image).strip()
+    try:
+        ready = ("exec", name, "pg_isready", "--quiet", "--host=127.0.0.1")
+        await eventually(lambda: succeeds(stack, *ready), "the second server answers", 60)
+        psql = ("psql", "--username=postgres", "--quiet", "--tuples-only", "--no-align")
+        stack.docker("exec", name, *psql, "--dbname=postgres", "--file=/backup.sql")
+        query = "--command=select count(*), max(position), md5(string_agg(body::text, '' order by position)) from log.event"
+        there = stack.docker("exec", name, *psql, "--dbname=tagtrail", query)
+        here = stack.docker("exec", postgres.name, *psql, "--dbname=tagtrail", query)
+    finally:
+        stack.docker("rm", "--force", "--volumes", name)
+
+    assert int(here.split("|")[0]) > 100
+    assert there == here
+
+
+async def succeeds(stack: Stack, *words: str) -> bool:
+    try:
+        await asyncio.to_thread(stack.docker, *words)
+    except CommandError:
+        return False
+    return True
+
+
 CHECKS: Final[tuple[Callable[[Case], Awaitable[None]], ...]] = (
     no_process_of_a_container_runs_as_root,
     containers_have_no_capabilities_and_cannot_gain_any,
@@ -290,6 +327,7 @@ CHECKS: Final[tuple[Callable[[Case], Awaitable[None]], ...]] = (
     the_data_outlive_new_containers_of_postgres_and_nats,
     every_projection_equals_its_rebuild,
     set_up_again_changes_nothing,
+    a_backup_restores_into_an_empty_volume,
     no_secret_is_in_the_environment_or_in_the_logs,
 )
 """In this order: the day wants an empty log, and the later ones look at what it left."""
