@@ -45,7 +45,9 @@ class Visit:
 
     async def place_of(self, tag_id: str) -> tuple[float, float]:
         """Return the middle of a tag's mark on the screen, pixels."""
-        box = await self.page.locator(f'.tag[data-tag="{tag_id}"] .shape').bounding_box()
+        shape = self.page.locator(f'.tag[data-tag="{tag_id}"] .shape')
+        await expect(shape).to_be_visible()
+        box = await shape.bounding_box()
         assert box is not None
         return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
@@ -493,3 +495,35 @@ async def test_a_thousand_tags_are_drawn_and_still_move(browser: Browser) -> Non
             """[...document.querySelectorAll('.layer-tags .tag')].map((g) => g.style.transform)"""
         )
         assert len(set(spots)) > 1000
+
+
+async def test_a_zone_too_small_for_its_tags_still_shows_and_counts_them(browser: Browser) -> None:
+    world = hall()
+    world.zones.append(
+        {
+            "zone_id": "cage",
+            "site_id": "hall",
+            "name": "Cage",
+            "kind": "storage",
+            "outline_m": [[30, 16], [30.4, 16], [30.2, 16.3]],
+        }
+    )
+    for index in range(60):
+        tag_id = f"caged-{index}"
+        world.tags[tag_id] = {**world.tags["tag-02"], "tag_id": tag_id, "asset_id": None}
+        world.places[tag_id] = {
+            **world.places["tag-02"], "tag_id": tag_id, "zone_id": "cage", "x_m": 30.2, "y_m": 16.1,
+            "accuracy_m": 3.0,
+        }  # fmt: skip
+        world.history[tag_id] = []
+    async with visiting(browser, world) as visit:
+        page = visit.page
+        await expect(page.locator(".layer-tags .tag")).to_have_count(92)
+
+        world.move("caged-7", "cage", x_m=30.25)
+        for _ in range(6):
+            await page.locator("#zoom-in").click()
+        await page.locator("#zoom-fit").click()
+
+        await expect(page.locator('.zone[data-zone="cage"] .count')).to_have_text("60")
+        assert visit.complaints == []

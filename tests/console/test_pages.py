@@ -11,7 +11,7 @@ from tests.support.console_world import World, console_app
 import tagtrail_console
 from tagtrail_console.assets import Assets
 from tagtrail_console.pages import Pages
-from tagtrail_kernel.access import Key
+from tagtrail_kernel.access import Key, mint
 from tagtrail_kernel.access_stores import MemoryAccess
 from tagtrail_kernel.errors import UnavailableError
 from tagtrail_kernel.wiring import Deps
@@ -39,7 +39,8 @@ async def test_a_person_gets_a_page_when_the_keys_are_out_of_reach(
 
     transport = httpx2.ASGITransport(console_app(replace(deps, access=Unreachable()), world))
     async with httpx2.AsyncClient(transport=transport, base_url="http://console.test") as client:
-        client.cookies.set("tagtrail_session", "tt_a_b")
+        token, _ = mint(1, name="test", role="operator", at=deps.clock.now())
+        client.cookies.set("tagtrail_session", token)
         page = await client.get("/console/", headers={"accept": "text/html,*/*"})
         problem = await client.get("/console/api/v1/sites")
 

@@ -103,7 +103,7 @@ function placesIn(shape, guests, k, avoid) {
 /** Return which seat each tag has: the one it had if its hint is still near, else the nearest free. */
 function seatsOf(shape, guests, places, step) {
   const away = (tag, seat) => Math.hypot(places[seat][0] - tag.x, places[seat][1] - tag.y);
-  const stays = (tag, seat) => seat !== undefined && (!hasPoint(tag) || away(tag, seat) < 2 * step + (tag.accuracy ?? 0));
+  const stays = (tag, seat) => places[seat] !== undefined && (!hasPoint(tag) || away(tag, seat) < 2 * step + (tag.accuracy ?? 0));
   const before = shape.seats;
   shape.seats = new Map();
   const taken = new Set();
