@@ -131,7 +131,8 @@ class MqttSession:
 
     async def _work(self, client: paho.Client) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), 1)
+            async with asyncio.timeout(1):
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
