@@ -8,10 +8,10 @@ pallets leave by the outbound zone, one of them without proof of delivery.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -63,13 +63,41 @@ class Report:
 
 
 async def eventually(
-    check: Callable[[], Awaitable[bool]], what: str, within_s: float = 30.0
+    check: Callable[[], Awaitable[bool]], what: str | Callable[[], str], within_s: float = 30.0
 ) -> None:
-    """Wait until a check holds; fails by name if it does not in time."""
+    """Wait until a check holds; fails with what it waited for if it does not in time."""
     deadline = asyncio.get_running_loop().time() + within_s
     while not await check():
-        assert asyncio.get_running_loop().time() < deadline, f"not within {within_s} s: {what}"
+        if asyncio.get_running_loop().time() > deadline:
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {within_s} s: {told}")
         await asyncio.sleep(0.1)
+
+
+async def caught_up(api: httpx2.AsyncClient, within_s: float = 180.0) -> int:
+    """Wait until every consumer stands at the end of a log that stands still; returns that.
+
+    Args:
+        api: Client of the process that runs them, with an operator's key.
+        within_s: Longest wait, seconds.
+    """
+    seen: dict[str, Any] = {}
+
+    async def at_the_end() -> bool:
+        with contextlib.suppress(httpx2.HTTPError, KeyError):
+            seen["head"] = (await api.get("/v1/log/head")).json()["position"]
+            await asyncio.sleep(1.5)
+            seen["consumers"] = (await api.get("/v1/consumers")).json()["items"]
+            still = (await api.get("/v1/log/head")).json()["position"]
+            return bool(
+                still == seen["head"]
+                and seen["consumers"]
+                and all(c["position"] == still for c in seen["consumers"])
+            )
+        return False
+
+    await eventually(at_the_end, lambda: f"consumers at the end of the log: {seen}", within_s)
+    return int(seen["head"])
 
 
 async def whole_log(api: httpx2.AsyncClient, url: str, types: str = "") -> list[dict[str, Any]]:
@@ -288,7 +316,7 @@ async def run_scenario(urls: Urls, key: str, mqtt_url: str, slack: Webhook) -> R
         slack: The webhook that the alerts service was given.
     """
     headers = {"Authorization": f"Bearer {key}"}
-    async with AsyncExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         api = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=30))
         publisher = await stack.enter_async_context(Publisher(mqtt_url, "e2e-gateway").connected())
         day = Scenario(urls, api, publisher, slack)
