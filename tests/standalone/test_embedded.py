@@ -163,7 +163,7 @@ def test_a_gateway_publishes_sightings_in_any_format_but_not_into_the_log(infra:
         "tagtrail/v1/dock/gw1/sightings",
         "espresense/devices/x/office",
         "shellies/gw/ble",
-        "tagtrail/log/1",
+        "$TAGTRAIL/log/1",
         "$JS/API/INFO",
     ]
     heard: list[str] = []
@@ -178,10 +178,12 @@ def test_a_gateway_publishes_sightings_in_any_format_but_not_into_the_log(infra:
         service.on_message = on_message
         _subscribe(service, "#")
         _subscribe(service, "$JS/#")
+        _subscribe(service, "$TAGTRAIL/#")
         for topic in [*topics, "end"]:
             gateway.publish(topic, b"{}", qos=1).wait_for_publish(5)
         assert done.wait(5)
 
+    assert not [topic for topic in heard if topic.startswith("$TAGTRAIL")]
     assert [topic for topic in heard if not topic.startswith("$")] == [*topics[:3], "end"]
     assert "$JS/API/INFO" not in heard
 

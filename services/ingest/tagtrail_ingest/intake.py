@@ -40,7 +40,8 @@ MOST_REPEATS: Final = 20_000
 MOST_IGNORED: Final = 50
 """Topics without a rule that are remembered for `GET /v1/ingest/stats`."""
 
-_OWN_OUTPUT: Final = re.compile(r"tagtrail/v1/[^/]*/events/")
+_OWN_OUTPUT: Final = re.compile(r"tagtrail/v1/[^/]*/events/|_INBOX/")
+"""What we publish ourselves, and nats-server's answers to NATS clients."""
 
 Status = Literal["accepted", "duplicate", "unenrolled", "rejected", "repeated"]
 

@@ -34,7 +34,8 @@ from tagtrail_kernel.log import Page
 log = logging.getLogger(__name__)
 
 STREAM: Final = "TAGTRAIL_LOG"
-SUBJECT: Final = "tagtrail.log"
+SUBJECT: Final = "$TAGTRAIL.log"
+"""Begins with $, so that no MQTT wildcard matches it: ingest would read its own batches again."""
 
 MAX_ROWS_BYTES: Final = 900_000
 """Bodies that go into one message; a server's default limit is 1 MiB."""

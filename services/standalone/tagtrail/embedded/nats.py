@@ -56,7 +56,7 @@ authorization {{
       allowed_connection_types: ["MQTT"]
       permissions: {{
         publish: {{
-          deny: ["tagtrail.log.>", "$SYS.>", "$JS.>", "$KV.>", "$O.>", "$MQTT.>", "$G.>", "_INBOX.>"]
+          deny: ["$TAGTRAIL.>", "$SYS.>", "$JS.>", "$KV.>", "$O.>", "$MQTT.>", "$G.>", "_INBOX.>"]
         }}
         # $MQTT.sub.>: where the server itself delivers QoS 1; it lets no client subscribe there.
         subscribe: {{ allow: ["tagtrail.v1.>", "$MQTT.sub.>"] }}
