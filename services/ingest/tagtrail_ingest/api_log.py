@@ -28,6 +28,7 @@ from tagtrail_kernel.clock import uuid8
 from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.errors import RejectedError, TooLargeError
 from tagtrail_kernel.events.registry import BUSINESS_FAMILIES
+from tagtrail_kernel.log import MAX_BATCH
 from tagtrail_kernel.logs import trace_id
 
 
@@ -87,8 +88,8 @@ def _envelopes(state: State, body: bytes, first_at: Any, key: str | None) -> lis
         events = msgspec.json.decode(body, type=EventsBody).events
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RejectedError(f"the body does not fit: {error}") from error
-    if len(events) > state.settings.max_items:
-        raise TooLargeError(f"send at most {state.settings.max_items} events in one request")
+    if len(events) > MAX_BATCH:
+        raise TooLargeError(f"send at most {MAX_BATCH} events in one request: they are one batch")
     return [
         envelope_of(
             new,

@@ -60,6 +60,17 @@ def add_quarantine(router: APIRouter, state: State) -> None:
             _kept_json(await state.quarantine.get(who.log_id, quarantine_id), payload=True)
         )
 
+    @router.delete(
+        "/quarantine/{quarantine_id}",
+        tags=["quarantine"],
+        status_code=204,
+        summary="Delete a message with its bytes",
+    )
+    async def delete_quarantined(
+        who: Operator, quarantine_id: Annotated[int, Path(ge=1, le=2**62)]
+    ) -> None:
+        await state.quarantine.remove(who.log_id, quarantine_id)
+
     @router.post("/quarantine/{quarantine_id}/redrive", tags=["quarantine"],
                  summary="Read a message again, after a fix or a new rule",
                  responses={409: {"description": "It still cannot be read", **PROBLEM}})  # fmt: skip

@@ -168,6 +168,28 @@ class Quarantine:
                 log_id, quarantine_id, at, events,
             )  # fmt: skip
 
+    async def remove(self, log_id: int, quarantine_id: int) -> None:
+        """Delete a message with its bytes. Raises NotFoundError."""
+        async with self._database.connection() as c:
+            gone = await c.fetchval(
+                "delete from quarantine where log_id = $1 and quarantine_id = $2 "
+                "returning quarantine_id",
+                log_id, quarantine_id,
+            )  # fmt: skip
+        if gone is None:
+            raise NotFoundError(
+                f"no message {quarantine_id} in quarantine; GET /v1/quarantine lists them"
+            )
+
+    async def prune(self, log_id: int, before: datetime) -> int:
+        """Delete messages that last came before a time; returns how many."""
+        async with self._database.connection() as c:
+            gone = await c.fetch(
+                "delete from quarantine where log_id = $1 and last_at < $2 returning 1",
+                log_id, before,
+            )  # fmt: skip
+        return len(gone)
+
     async def counts(self, log_id: int) -> dict[str, int]:
         """Return messages that came and wait, by reason."""
         async with self._database.connection() as c:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 
 import msgspec
 
@@ -112,6 +113,20 @@ class Ingest:
             else:
                 await self.intake.catch_up(directory)
 
+    async def prune_quarantine(self) -> None:
+        """Keep unread messages no longer than sightings may be kept; looks every hour."""
+        while True:
+            for tenant in await self.deps.access.tenants():
+                days = self.intake.directory(tenant.log_id).retention.get("radio")
+                if days is not None:
+                    before = self.deps.clock.now() - timedelta(days=days)
+                    gone = await self.quarantine.prune(tenant.log_id, before)
+                    if gone:
+                        log.info(
+                            "quarantine.pruned", extra={"log_id": tenant.log_id, "count": gone}
+                        )
+            await asyncio.sleep(3600)
+
     async def hold_mqtt_session(self) -> None:
         """Take sightings from the broker while this process is the one that may."""
         log_id = await self._mqtt_tenant()
@@ -179,7 +194,11 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
     )
     if isinstance(deps.sink, DirectSink):
         deps.sink.connect(ingest.intake.append_facts)
-    tasks = [ingest.tallies.write_tallies, ingest.follow_directories]
+    tasks = [
+        ingest.tallies.write_tallies,
+        ingest.follow_directories,
+        ingest.prune_quarantine,
+    ]
     projections: Sequence[functools.partial[Relay]] = ()
     if deps.settings.mqtt_url:
         tasks.append(ingest.hold_mqtt_session)

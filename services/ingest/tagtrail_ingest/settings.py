@@ -30,7 +30,7 @@ class IngestSettings(BaseSettings):
         '"site_id": "north"}], asked before the built-in ones.',
     )
     max_items: int = Field(
-        default=5000, ge=1, le=50_000, description="Most sightings or events in one request."
+        default=5000, ge=1, le=50_000, description="Most sightings in one request."
     )
     inflight_appends: int = Field(
         default=2,
