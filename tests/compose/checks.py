@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-from tests.compose.running import CommandError
+from tests.compose.running import CommandError, say
 from tests.compose.stack import Cards, Container, Stack
 from tests.support.e2e_scenario import SITE, eventually, mac_of, run_scenario, whole_log
 from tests.support.publishing import Publisher
@@ -131,6 +131,7 @@ class Traffic:
             events = await whole_log(api, url)
         assert [e["position"] for e in events] == list(range(1, len(events) + 1))
         assert max(Counter(e["id"] for e in events).values()) == 1
+        say(f"  {len(self.mqtt)} by MQTT, {len(self.http)} by HTTP, {self.refused} sent again")
 
 
 def status_of(container: Container) -> dict[str, str]:

@@ -134,8 +134,9 @@ def wheels() -> Path:
         run(
             [
                 sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-                "--no-deps", "--only-binary", ":all:", "--require-hashes", "--dest", fresh,
-                "--requirement", lock,
+                "--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--require-hashes",
+                "--dest", fresh,
+"--requirement", lock,
             ]
         )  # fmt: skip
         fresh.replace(folder)
