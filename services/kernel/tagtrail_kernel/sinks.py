@@ -87,15 +87,15 @@ class HttpSink:
         """See `EventSink.publish`."""
         if not facts:
             raise RejectedError("nothing to append")
-        positions: list[int] = []
-        duplicates: set[int] = set()
-        for bodies in _requests([seal(f).body for f in facts]):
-            answer = await self._send(log_id, bodies)
-            duplicates |= {
-                len(positions) + i for i, r in enumerate(answer.results) if r.status == "duplicate"
-            }
-            positions += [r.position for r in answer.results]
-        return Appended(positions, frozenset(duplicates), answer.last, answer.recorded_at)
+        bodies = [seal(f).body for f in facts]
+        answers = [await self._send(log_id, part) for part in _requests(bodies)]
+        results = [r for answer in answers for r in answer.results]
+        return Appended(
+            positions=[r.position for r in results],
+            duplicates=frozenset(i for i, r in enumerate(results) if r.status == "duplicate"),
+            last=answers[-1].last,
+            recorded_at=answers[-1].recorded_at,
+        )
 
     async def _send(self, log_id: int, bodies: Sequence[bytes]) -> AppendReply:
         try:
