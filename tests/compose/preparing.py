@@ -136,7 +136,7 @@ def wheels() -> Path:
                 sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
                 "--no-deps", "--only-binary", ":all:", "--python-version", "3.11", "--require-hashes",
                 "--dest", fresh,
-"--requirement", lock,
+                "--requirement", lock,
             ]
         )  # fmt: skip
         fresh.replace(folder)
