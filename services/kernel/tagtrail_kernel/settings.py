@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tagtrail_kernel.errors import TagtrailError
@@ -39,7 +39,9 @@ class KernelSettings(BaseSettings):
     port: int = Field(
         default=8080, ge=0, le=65535, description="Port of the all-in-one process; 0 = any."
     )
-    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="DEBUG, INFO, WARNING or ERROR."
+    )
     migrate: bool = Field(
         default=True, description="Whether to bring the database's schemas up to date at start."
     )
@@ -71,7 +73,8 @@ def load(cls: type[S]) -> S:
     A variable NAME_FILE gives the path of a file that holds NAME's value, for secrets.
 
     Raises:
-        SettingsError: a value does not fit; says which variable.
+        SettingsError: a value does not fit, or NAME and NAME_FILE are both set. The message names
+            each variable, and never holds a value: it may be a secret.
     """
     prefix = str(cls.model_config.get("env_prefix") or "")
     from_files: dict[str, Any] = {}
@@ -79,11 +82,19 @@ def load(cls: type[S]) -> S:
         variable = f"{prefix}{name}".upper()
         path = os.environ.get(f"{variable}_FILE")
         if path:
+            if os.environ.get(variable):
+                raise SettingsError(f"set {variable} or {variable}_FILE, not both")
             try:
                 from_files[name] = Path(path).read_text(encoding="utf-8").strip()
-            except OSError as error:
+            except (OSError, UnicodeDecodeError) as error:
                 raise SettingsError(f"{variable}_FILE: cannot read {path}: {error}") from error
     try:
         return cls(**from_files)
-    except ValueError as error:
-        raise SettingsError(f"settings of {prefix}*: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(
+            "; ".join(
+                f"{prefix}{'_'.join(str(p) for p in e['loc'])}".upper() + f": {e['msg']}"
+                for e in error.errors(include_input=False, include_url=False, include_context=False)
+            )
+            + "; docs/settings.md lists them all"
+        ) from None
