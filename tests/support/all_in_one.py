@@ -13,12 +13,14 @@ from fastapi import FastAPI
 from starlette.routing import BaseRoute
 from tests.support.serving import served, settings_for
 
-from tagtrail.composition import MIGRATIONS, app_for
+from tagtrail.composition import BUILDERS, MIGRATIONS
 from tagtrail_kernel.access import mint
 from tagtrail_kernel.access_stores import PostgresAccess
+from tagtrail_kernel.bootstrap import deps_of
 from tagtrail_kernel.clock import SystemClock
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.migrations import upgrade_all
+from tagtrail_kernel.wiring import Deps, app_of
 
 OWN_SESSION = ("/console", "/favicon.ico")
 """Paths of the console: pages for people, with sessions of their own."""
@@ -35,9 +37,13 @@ class Running:
         blue: An admin's key of the second tenant.
         service: Key of a service.
         gateway: Key of a gateway of the first tenant.
+        database_url: Its database.
+        deps: What the process was built on.
     """
 
     app: FastAPI
+    deps: Deps
+    database_url: str
     url: str
     amber: str
     blue: str
@@ -58,9 +64,10 @@ async def all_in_one(database_url: str) -> AsyncIterator[Running]:
     """Run all services."""
     await upgrade_all(database_url, MIGRATIONS)
     keys = await _keys(database_url)
-    app = app_for(settings_for(database_url), [])
+    deps = deps_of(settings_for(database_url))
+    app = app_of(deps, *(build(deps) for build in BUILDERS.values()))
     async with served(app) as url:
-        yield Running(app, url, *keys)
+        yield Running(app, deps, database_url, url, *keys)
 
 
 async def _keys(database_url: str) -> list[str]:
