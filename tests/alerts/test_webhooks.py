@@ -126,11 +126,17 @@ async def test_s23_a_later_message_about_the_same_asset_waits_for_the_earlier_on
     receiver.script.extend(["p1=500", "p1=hang", "p1=429:40"])
     await d.send()
     await d.resolve_late(history, "p1")
+    history.move(43, "out", "p1")
+    history.move(44, None, "p1")
+    history.tick(90)
+    await d.world.record(*history.envelopes[-3:])
+    await d.follow()
     await d.resolve_late(history, "p2")
     await d.send(rounds=3)
     while_waiting = [(e["subject"], e["kind"]) for e in receiver.effects.values()]
     await d.send(seconds=301, rounds=5)
     tries = [(r.event["kind"], r.answered) for r in receiver.requests if r.event["subject"] == "p1"]
+    positions = [e["position"] for e in receiver.effects.values() if e["subject"] == "p1"]
 
     assert while_waiting == [("p2", "fired"), ("p2", "resolved")]
     assert tries == [
@@ -139,8 +145,10 @@ async def test_s23_a_later_message_about_the_same_asset_waits_for_the_earlier_on
         ("fired", 429),
         ("fired", 204),
         ("resolved", 204),
+        ("fired", 204),
     ]
-    assert await d.states() == ["sent"] * 4
+    assert positions == sorted(positions)
+    assert await d.states() == ["sent"] * 5
 
 
 async def test_s23_every_fact_is_told_also_of_an_alert_that_was_over_before_it_was_told(
