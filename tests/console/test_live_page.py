@@ -201,6 +201,22 @@ async def test_a_new_alert_appears_by_itself_and_is_acknowledged_by_keyboard(
         assert visit.world.acknowledged_with[0]
 
 
+@pytest.mark.parametrize("state", ["open", "resolved"])
+async def test_an_alert_that_a_chat_card_linked_to_is_shown_and_has_the_focus(
+    browser: Browser, state: str
+) -> None:
+    world = hall()
+    for number in range(12):
+        world.fire(f"alert-{number}", title=f"Alert {number}")
+    world.fire("alert-linked", state=state, title="Pallet 10 left the yard", severity="info")
+    async with visiting(browser, world, query="?site=hall&alert=alert-linked") as visit:
+        linked = visit.page.locator('.alert[data-alert="alert-linked"]')
+
+        await expect(linked).to_be_focused()
+        await expect(linked).to_be_in_viewport()
+        await expect(linked).to_contain_text("Pallet 10 left the yard")
+
+
 async def test_an_auditor_sees_alerts_but_no_button(browser: Browser) -> None:
     async with visiting(browser, hall(), role="auditor") as visit:
         await expect(visit.page.locator("#alerts .alert")).to_have_count(2)

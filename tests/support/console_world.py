@@ -355,6 +355,10 @@ def _add_alerts(router: APIRouter, world: World) -> None:
     async def alerts(state: str | None = None) -> Json:
         return _page(world, [a for a in world.alerts.values() if state in (None, a["state"])])
 
+    @router.get("/alerts/{alert_id}", dependencies=[Depends(requires("alerts:read"))])
+    async def one_alert(alert_id: str) -> Json:
+        return world.alerts[alert_id]
+
     @router.post("/alerts/{alert_id}/acknowledge")
     async def acknowledge(
         alert_id: str,

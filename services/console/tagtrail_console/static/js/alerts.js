@@ -7,8 +7,10 @@ import { t } from "./texts.js";
 const RANK = { critical: 0, warning: 1, info: 2 };
 
 export class AlertList {
-  constructor(model, { onTag, onChange }) {
+  constructor(model, { onTag, onChange, linked = null }) {
     this.model = model;
+    this.linked = linked;
+    this.shown = linked === null;
     this.onTag = onTag;
     this.onChange = onChange;
     this.may = document.body.dataset.mayAcknowledge === "yes";
@@ -19,7 +21,7 @@ export class AlertList {
   draw() {
     if (!this.model.known.alerts) return;
     const alerts = this.model.alerts
-      .filter((alert) => alert.siteId === null || alert.siteId === this.model.site?.id)
+      .filter((alert) => alert.id === this.linked || alert.siteId === null || alert.siteId === this.model.site?.id)
       .sort((a, b) => (RANK[a.severity] ?? 1) - (RANK[b.severity] ?? 1) || b.firedAt - a.firedAt);
     const fresh = alerts.filter((alert) => alert.state === "open").length;
     byId("alerts-count").textContent = alerts.length ? t("alerts.count", { open: fresh, all: alerts.length }) : "";
@@ -45,6 +47,16 @@ export class AlertList {
       }
       if (list.children[index] !== item.element) list.insertBefore(item.element, list.children[index] ?? null);
     });
+    this.#showLinked();
+  }
+
+  /** Bring the alert that a chat card linked to into view, once. */
+  #showLinked() {
+    const element = this.items.get(this.linked)?.element;
+    if (this.shown || !element) return;
+    this.shown = true;
+    element.scrollIntoView({ block: "center" });
+    element.focus();
   }
 
   #item(alert) {
@@ -53,7 +65,8 @@ export class AlertList {
     const title = tagId
       ? h("button", { type: "button", class: "link", onclick: (event) => this.onTag(tagId, event.target) }, alert.title)
       : h("span", {}, alert.title);
-    return h("li", { class: "alert", tabindex: -1, data: { severity: alert.severity, state: alert.state, alert: alert.id } },
+    return h("li", { class: "alert", tabindex: -1, 
+        data: { severity: alert.severity, state: alert.state, alert: alert.id, linked: alert.id === this.linked ? "yes" : "no" } },
       h("p", { class: "headline" },
         h("span", { class: "severity" }, t(`severity.${alert.severity}`)), " ", title),
       h("p", { class: "quiet" },

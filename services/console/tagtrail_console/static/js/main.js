@@ -38,7 +38,8 @@ const openTag = (id, opener) => {
 };
 const plan = new Plan(byId("plan"), model, { onTag: openTag, onHint: hint });
 const tags = new TagList(model, openTag);
-const alerts = new AlertList(model, { onTag: openTag, onChange: () => loadAlerts() });
+const linked = address.get("alert");
+const alerts = new AlertList(model, { onTag: openTag, onChange: () => loadAlerts(), linked });
 
 /* ---- loading ---- */
 
@@ -122,8 +123,16 @@ async function loadStock(wanted = 0, retries = MOST_RETRIES) {
 async function loadAlerts(wanted = 0, retries = MOST_RETRIES) {
   const [open, taken] = await Promise.all(["open", "acknowledged"].map((state) => list("/v1/alerts", { state })));
   again(loadAlerts, open.position, wanted, retries);
-  model.setAlerts([...open.items, ...taken.items]);
+  const items = [...open.items, ...taken.items];
+  model.setAlerts([...items, ...(await elsewhere(items))]);
   alerts.draw();
+}
+
+/** Return the alert that a chat card linked to, if it is no longer among the open ones. */
+async function elsewhere(items) {
+  if (!linked || items.some((alert) => alert.alert_id === linked)) return [];
+  const found = await get(`/v1/alerts/${encodeURIComponent(linked)}`).catch(() => null);
+  return found ? [found] : [];
 }
 
 async function loadHealth() {
