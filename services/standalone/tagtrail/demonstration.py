@@ -46,6 +46,8 @@ async def serve(
         running.infrastructure(settings) as ready,
         running.serving(ready, chosen, bound) as server,
     ):
+        ended = asyncio.create_task(running.until_interrupted())
+        await asyncio.sleep(0)  # it listens before anybody can have read the address
         note = running.note_process(ready, server.url) if not settings.database_url else None
         if note is not None:
             path, _ = await running.administrator_key(ready, server.tenant)
@@ -57,8 +59,9 @@ async def serve(
             typer.echo(f"Tagtrail ({', '.join(chosen)}) answers at {server.url}")
         sys.stdout.flush()
         try:
-            await running.until_interrupted()
+            await ended
         finally:
+            ended.cancel()
             if note is not None:
                 note.unlink(missing_ok=True)
 
@@ -81,6 +84,7 @@ async def demo(
         running.infrastructure(settings) as ready,
         running.serving(ready, [], bound) as server,
     ):
+        ended = asyncio.create_task(running.until_interrupted())
         note = running.note_process(ready, server.url)
         home.mkdir(parents=True, exist_ok=True)
         path, key = await running.administrator_key(ready, server.tenant)
@@ -89,9 +93,10 @@ async def demo(
         async with _simulation(ready, server.url, key, world, speed):
             watcher = asyncio.create_task(_tell_first_change(server.url, key))
             try:
-                await running.until_interrupted()
+                await ended
             finally:
                 watcher.cancel()
+                ended.cancel()
         typer.echo("Stopping …")
         if note is not None:
             note.unlink(missing_ok=True)
