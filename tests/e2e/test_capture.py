@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(name="playback")]
 
 CAPTURE = "gateway-samples/espresense-capture-2023-11-27.jsonl"
 OFFICE = {"office", "office_alt"}
-ON_THE_WAY_S = 15
-"""How long the watch is at the dock, and then in the yard."""
+AT_THE_DOCK_S, IN_THE_YARD_S = 24, 16
+"""A tag that has rested in a zone is believed to have left it after about 14 s, then sooner."""
 
 
 def recorded(shared_data: Path) -> list[tuple[float, str, bytes]]:
@@ -37,8 +37,8 @@ def recorded(shared_data: Path) -> list[tuple[float, str, bytes]]:
 def leaving() -> list[tuple[float, str, bytes]]:
     """Return what a dock and then a yard receiver would send of the watch."""
     found = []
-    for n in range(ON_THE_WAY_S * 4):
-        room = "dock" if n < ON_THE_WAY_S * 2 else "yard"
+    for n in range((AT_THE_DOCK_S + IN_THE_YARD_S) * 2):
+        room = "dock" if n < AT_THE_DOCK_S * 2 else "yard"
         content = {"id": "watch:darrell", "rssi": -48 - n % 3, "rssi@1m": -64, "distance": n / 100}
         topic = f"espresense/devices/watch:darrell/{room}"
         found.append((n * 0.5, topic, json.dumps(content).encode()))
