@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.reference_docs import (
     DOCS,
+    EPCIS,
     FAMILIES,
     SETTINGS,
     events_page,
@@ -53,3 +54,10 @@ def test_every_setting_has_a_meaning(title: str) -> None:
 
 def _module(path: Path) -> str:
     return f"{path.parent.name}.settings"
+
+
+def test_only_events_that_exist_are_told_in_the_words_of_epcis() -> None:
+    assert set(EPCIS) <= set(REGISTRY)
+    assert {action for _, action, _, _ in EPCIS.values()} == {
+        "ADD", "DELETE", "OBSERVE", "DELETE, then ADD",
+    }  # fmt: skip

@@ -53,6 +53,29 @@ offset; units are in the names. Send business facts with `POST /v1/events`; `tag
 
 This page is written by `python -m tests.support.reference_docs` from the code; a test compares.
 """
+_EPCIS_HEAD = """## In the words of EPCIS
+
+What a partner who speaks GS1 EPCIS 2.0 and its Core Business Vocabulary would call these facts. All others are our own: they describe radio, configuration
+or alerts, for which that vocabulary has no words.
+
+"""
+EPCIS = {
+    "asset.registered": ("ObjectEvent", "ADD", "commissioning", "active"),
+    "asset.retired": ("ObjectEvent", "DELETE", "decommissioning", "inactive"),
+    "tag.bound": ("AssociationEvent: parent the asset, child the tag", "ADD", "installing", ""),
+    "tag.unbound": ("AssociationEvent", "DELETE", "removing", ""),
+    "crate.packed": ("AggregationEvent: parent the crate, quantities per SKU", "ADD", "packing", ""),
+    "crate.unpacked": ("AggregationEvent", "DELETE", "unpacking", ""),
+    "contents.moved": ("two AggregationEvents", "DELETE, then ADD", "unpacking, then packing", ""),
+    "count.recorded": ("AggregationEvent", "OBSERVE", "cycle_counting", ""),
+    "shipment.planned": ("TransactionEvent, type desadv", "ADD", "shipping", ""),
+    "shipment.departed": ("ObjectEvent", "OBSERVE", "departing", "in_transit"),
+    "tag.zone_changed": (
+        "ObjectEvent: the zone is where it is afterwards (bizLocation)", "OBSERVE",
+        "by the zone: storing, staging_outbound, holding", "in_progress",
+    ),
+    "tag.sensed": ("ObjectEvent with a sensorElementList", "OBSERVE", "sensor_reporting", ""),
+}  # fmt: skip
 _SETTINGS_HEAD = """# Settings
 
 Environment variables, read once at the start. A variable with `_FILE` appended names a file that holds the value: use that for secrets. What a replay must know
@@ -68,6 +91,14 @@ def events_page() -> str:
     for family, about in FAMILIES.items():
         parts.append(f"## {(family.name or '').capitalize()}\n\n{about}\n")
         parts += [_type(cls) for _, cls in sorted(REGISTRY.items()) if cls.FAMILY is family]
+    rows = [
+        "| event | EPCIS event | action | business step | disposition |",
+        "|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| `{name}` | " + " | ".join(v or "–" for v in row) + " |" for name, row in EPCIS.items()
+    ]
+    parts.append(_EPCIS_HEAD + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
