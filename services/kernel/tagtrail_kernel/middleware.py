@@ -98,9 +98,9 @@ class _Edge:
             status = CLIENT_LEFT
             log.info("request.abandoned")
         except Exception as error:
+            log.exception("request.failed", exc_info=error)
             if started_answer:
                 raise
-            log.exception("request.failed", exc_info=error)
             await problems.internal(scope["path"])(scope, receive, send_with_trace)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")

@@ -14,16 +14,12 @@ from typing import Final
 
 import asyncpg
 
-from tagtrail_kernel.consumers import (
-    PAGE_EVENTS,
-    Context,
-    Projection,
-    state_hash,
-)
+from tagtrail_kernel.consumers import PAGE_EVENTS, state_hash
 from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Database
 from tagtrail_kernel.errors import ConflictError, LogDamagedError, UnavailableError
 from tagtrail_kernel.leadership import lock_number
 from tagtrail_kernel.log import EventLog
+from tagtrail_kernel.projections import Context, Projection
 
 LOCK_KEY: Final = 7010
 """First number of the advisory lock of a rebuild, beside those of the migrations."""
