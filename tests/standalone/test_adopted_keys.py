@@ -20,13 +20,14 @@ async def adopt(settings: KernelSettings, text: str = TEXT, role: str = "service
 async def test_an_adopted_key_opens_the_services(database_url: str) -> None:
     settings = KernelSettings(database_url=database_url)
     await running.prepare_database(settings)
+    log_id = (await running.ensure_tenant(settings, *running.DEFAULT_TENANT)).log_id
     stored = await adopt(settings)
 
     async with running.access_of(settings) as access:
-        who = await Gatekeeper(access, SystemClock()).principal(f"Bearer {TEXT}", "1")
+        who = await Gatekeeper(access, SystemClock()).principal(f"Bearer {TEXT}", str(log_id))
 
     assert stored
-    assert (who.key_id, who.role, who.log_id) == ("0123456789ab", "service", 1)
+    assert (who.key_id, who.role, who.log_id) == ("0123456789ab", "service", log_id)
 
 
 async def test_adopting_the_same_key_again_changes_nothing(database_url: str) -> None:
