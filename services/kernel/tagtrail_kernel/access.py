@@ -148,7 +148,7 @@ class AccessStore(Protocol):
         """Return a key by its public part."""
         ...
 
-    async def keys(self, log_id: int) -> list[Key]:
+    async def keys(self, log_id: int | None) -> list[Key]:
         """Return a tenant's keys, newest first, then by id."""
         ...
 
@@ -156,7 +156,7 @@ class AccessStore(Protocol):
         """Store a key. Raises ConflictError if its id is taken, NotFoundError without its tenant."""
         ...
 
-    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
+    async def revoke_key(self, log_id: int | None, key_id: str, at: datetime) -> None:
         """Revoke a key; again changes nothing. Raises NotFoundError if this tenant has no such key."""
         ...
 

@@ -57,7 +57,7 @@ class MemoryAccess:
         """See `AccessStore.key`."""
         return self._keys.get(key_id)
 
-    async def keys(self, log_id: int) -> list[Key]:
+    async def keys(self, log_id: int | None) -> list[Key]:
         """See `AccessStore.keys`."""
         mine = sorted((k for k in self._keys.values() if k.log_id == log_id), key=_by_id)
         return sorted(mine, key=_by_age, reverse=True)
@@ -70,7 +70,7 @@ class MemoryAccess:
             raise _no_tenant(key)
         self._keys[key.key_id] = key
 
-    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
+    async def revoke_key(self, log_id: int | None, key_id: str, at: datetime) -> None:
         """See `AccessStore.revoke_key`."""
         key = self._keys.get(key_id)
         if key is None or key.log_id != log_id:
@@ -127,11 +127,11 @@ class PostgresAccess:
             )
         return Key(*row) if row is not None else None
 
-    async def keys(self, log_id: int) -> list[Key]:
+    async def keys(self, log_id: int | None) -> list[Key]:
         """See `AccessStore.keys`."""
         async with self._database.connection() as c:
             rows = await c.fetch(
-                f"select {self._COLUMNS} from access.api_key where log_id = $1 "  # noqa: S608 - constant columns
+                f"select {self._COLUMNS} from access.api_key where log_id is not distinct from $1 "  # noqa: S608 - constant columns
                 "order by created_at desc, key_id",
                 log_id,
             )
@@ -152,12 +152,12 @@ class PostgresAccess:
         except ForeignKeyViolationError as error:
             raise _no_tenant(key) from error
 
-    async def revoke_key(self, log_id: int, key_id: str, at: datetime) -> None:
+    async def revoke_key(self, log_id: int | None, key_id: str, at: datetime) -> None:
         """See `AccessStore.revoke_key`."""
         async with self._database.connection() as c:
             done = await c.fetchval(
                 "update access.api_key set revoked_at = coalesce(revoked_at, $3) "
-                "where key_id = $1 and log_id = $2 returning key_id",
+                "where key_id = $1 and log_id is not distinct from $2 returning key_id",
                 key_id, log_id, at,
             )  # fmt: skip
         if done is None:

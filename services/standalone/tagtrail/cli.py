@@ -38,6 +38,9 @@ app.command()(simulate)
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+OfServices = Annotated[
+    bool, typer.Option("--service", help="Keys of the services towards each other.")
+]
 TenantSlug = Annotated[str, typer.Option("--tenant", help="Slug of the tenant.")]
 
 
@@ -288,12 +291,14 @@ def add_tenant(
 
 
 @keys.command("list")
-def list_keys(tenant: TenantSlug = "default", as_json: AsJson = False) -> None:
+def list_keys(
+    tenant: TenantSlug = "default", service: OfServices = False, as_json: AsJson = False
+) -> None:
     """List a tenant's keys (never their secrets)."""
 
     async def work() -> list[dict[str, object]]:
         async with reached() as settings:
-            log_id = await tenant_of(settings, tenant)
+            log_id = None if service else await tenant_of(settings, tenant)
             async with running.access_of(settings) as access:
                 return [
                     {
@@ -308,12 +313,12 @@ def list_keys(tenant: TenantSlug = "default", as_json: AsJson = False) -> None:
 
 
 @keys.command("revoke")
-def revoke_key(key_id: str, tenant: TenantSlug = "default") -> None:
+def revoke_key(key_id: str, tenant: TenantSlug = "default", service: OfServices = False) -> None:
     """Revoke a key; running processes refuse it within seconds."""
 
     async def work() -> None:
         async with reached() as settings:
-            log_id = await tenant_of(settings, tenant)
+            log_id = None if service else await tenant_of(settings, tenant)
             async with running.access_of(settings) as access:
                 await access.revoke_key(log_id, key_id, SystemClock().now())
 

@@ -123,3 +123,17 @@ class AccessStoreContract:
 
     async def test_an_unknown_code_is_nobody(self, store: AccessStore) -> None:
         assert await store.use_code(b"x" * 32, AT) is None
+
+    async def test_a_key_of_a_service_is_listed_and_revoked_apart_from_tenants(
+        self, store: AccessStore
+    ) -> None:
+        tenant = await store.add_tenant("a", "A")
+        _, key = mint(None, name="services", role="service", at=AT)
+        await store.add_key(key)
+
+        with pytest.raises(NotFoundError):
+            await store.revoke_key(tenant.log_id, key.key_id, AT)
+        await store.revoke_key(None, key.key_id, AT)
+
+        assert await store.keys(tenant.log_id) == []
+        assert [k.revoked_at for k in await store.keys(None)] == [AT]
