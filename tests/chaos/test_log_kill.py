@@ -29,9 +29,11 @@ class Run:
         self.unclear = 0
         self.seen: list[int] = []
         self.stopping = False
+        self.writing = 0
         self._number = 0
 
     async def write(self, writer: int, chance: random.Random) -> None:
+        self.writing += 1
         while not self.stopping:
             size = chance.randint(1, 200)
             first, self._number = self._number + 1, self._number + size
@@ -48,10 +50,12 @@ class Run:
                 fact.id.int: position
                 for fact, position in zip(facts, appended.positions, strict=True)
             }
+        self.writing -= 1
 
     async def read(self) -> None:
         after = 0
         while True:
+            ended = self.stopping and self.writing == 0
             try:
                 page = await self.log.read(1, after=after)
             except UnavailableError:
@@ -60,7 +64,7 @@ class Run:
             if page is not None:
                 self.seen.extend(event.position for event in page.events)
                 after = page.last
-            elif self.stopping and after >= max(self.acknowledged.values()):
+            elif ended:
                 return
             else:
                 await asyncio.sleep(0.005)
