@@ -41,7 +41,8 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """Serve an app; gives its address."""
-    bound = socket.socket()
+    # named as TCP: asyncio turns Nagle's delay (40 ms for every answer) off only then
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=1

@@ -197,7 +197,8 @@ class Running:
 def listen(host: str, port: int) -> socket.socket:
     """Bind a socket now, so that a taken port is told before anything starts."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # named as TCP: asyncio's own loop turns Nagle's delay off only then
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
