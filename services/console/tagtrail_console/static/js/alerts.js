@@ -50,13 +50,20 @@ export class AlertList {
     this.#showLinked();
   }
 
-  /** Bring the alert that a chat card linked to into view, once. */
+  /** Bring the alert that a chat card linked to into view, and keep it there until somebody acts. */
   #showLinked() {
     const element = this.items.get(this.linked)?.element;
     if (this.shown || !element) return;
     this.shown = true;
-    element.scrollIntoView({ block: "center" });
+    const look = () => this.items.get(this.linked)?.element.scrollIntoView({ block: "center" });
+    const settling = new ResizeObserver(look);
+    settling.observe(document.body);
+    settling.observe(byId("alerts"));
+    for (const act of ["pointerdown", "wheel", "keydown"]) {
+      window.addEventListener(act, () => settling.disconnect(), { once: true, passive: true });
+    }
     element.focus();
+    look();
   }
 
   #item(alert) {
