@@ -17,7 +17,7 @@ from tagtrail_kernel.adapters.log_pages import Committed
 from tagtrail_kernel.adapters.memory_log import MemoryLog
 from tagtrail_kernel.adapters.nats_tail import STREAM, SUBJECT, NatsFanout, NatsTail
 from tagtrail_kernel.clock import SystemClock
-from tagtrail_kernel.envelope import Recorded, Sealed
+from tagtrail_kernel.envelope import Sealed
 from tagtrail_kernel.events.registry import BUSINESS_FAMILIES, Family
 from tagtrail_kernel.log import Page
 from tagtrail_kernel.testing.log_contract import sighted, sightings, site
@@ -79,7 +79,7 @@ async def test_a_committed_batch_reaches_a_waiting_reader_at_once(
     assert (page.first, page.last, page.chain) == (1, 3, batch.row.chain)
     assert page.recorded_at == batch.row.recorded_at
     assert [(e.position, e.id, e.subject, e.type, e.body) for e in page.events] == [
-        (e.position, e.id, e.subject, e.type, e.body) for e in batch.events
+        (e.position, e.id, e.subject, e.type, e.body) for e in batch.events()
     ]
     assert took_s < 1
 
@@ -167,16 +167,16 @@ async def test_a_message_that_does_not_fit_its_hashes_is_never_passed_on(
     fanout: NatsFanout, tail: NatsTail, log_id: int, spoil: str
 ) -> None:
     (batch,) = await batches_of(log_id, sightings(1, 3))
-    events = list(batch.events)
+    facts = list(batch.facts)
     if spoil == "body":
-        e = events[1]
-        events[1] = Recorded(2, e.recorded_at, e.id, e.subject, e.type, e.body + b" ")
+        f = facts[1]
+        facts[1] = Sealed(f.id, f.subject, f.type, f.family, f.body + b" ", f.leaf)
     if spoil == "missing":
-        del events[1]
+        del facts[1]
     row = replace(batch.row, chain=bytes(32)) if spoil == "chain" else batch.row
     waiting = asyncio.create_task(tail.next(log_id, after=0, timeout_s=0.5))
     await asyncio.sleep(0)
-    fanout.offer(Committed(log_id, row, events))
+    fanout.offer(Committed(log_id, row, facts))
 
     assert await waiting is None
 

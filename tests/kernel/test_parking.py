@@ -256,7 +256,7 @@ async def served(probe_url: str, event_log: MemoryLog) -> AsyncIterator[tuple[An
     """Lend a client of a running service with two projections over a given log."""
     async with service_deps(probe_url) as (deps, key):
         for batch in event_log._tenant(1).batches:
-            sealed = seal_all([e.envelope for e in batch.events])
+            sealed = seal_all([e.envelope for e in batch.events()])
             await deps.log.append(1, sealed, writer="test")
         service = Service("probe", APIRouter(), projections=(Tally, Shy))
         app = app_of(deps, service)

@@ -359,7 +359,7 @@ async def test_a_batch_is_announced_once_and_only_after_its_commit(log_url: str)
     assert offered[1].row.chain == page.chain
     assert offered[1].row.prev == offered[0].row.chain
     assert offered[1].row.families == 4
-    assert [e.id for e in offered[1].events] == [site(4).id]
+    assert [e.id for e in offered[1].events()] == [site(4).id]
 
 
 async def test_a_lost_connection_is_unavailable_and_the_next_call_works(

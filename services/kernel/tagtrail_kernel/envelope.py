@@ -17,7 +17,6 @@ import msgspec
 
 from tagtrail_kernel.errors import RejectedError, TooLargeError
 from tagtrail_kernel.events.registry import (
-    BUSINESS_FAMILIES,
     Event,
     Family,
     decode_data,
@@ -137,7 +136,7 @@ def seal(envelope: Envelope) -> Sealed:
             f"an event may have {MAX_BODY_BYTES} bytes, this one has {len(body)}; split it",
             bytes=len(body),
         )
-    if data.FAMILY & BUSINESS_FAMILIES:
+    if data.FAMILY is not Family.RADIO:
         _check_readable(data, body)
     return Sealed(envelope.id, envelope.subject, data.TYPE, data.FAMILY, body, leaf_hash(body))
 

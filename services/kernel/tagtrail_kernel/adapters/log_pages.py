@@ -48,12 +48,20 @@ class Committed:
     Attributes:
         log_id: The tenant's log.
         row: Its batch row.
-        events: Its events, in position order.
+        facts: Its facts, in position order.
     """
 
     log_id: int
     row: BatchRow
-    events: Sequence[Recorded]
+    facts: Sequence[Sealed]
+
+    def events(self) -> list[Recorded]:
+        """Return the facts as readers get them."""
+        at = self.row.recorded_at
+        return [
+            Recorded(position, at, fact.id, fact.subject, fact.type, fact.body)
+            for position, fact in enumerate(self.facts, self.row.first)
+        ]
 
 
 OnBatch = Callable[[Committed], None]
@@ -177,10 +185,7 @@ def committed(
     return Committed(
         log_id,
         BatchRow(first, last, recorded_at, families_of(facts), root, prev, chain),
-        [
-            Recorded(position, recorded_at, fact.id, fact.subject, fact.type, fact.body)
-            for position, fact in enumerate(facts, first)
-        ],
+        facts,
     )
 
 

@@ -85,8 +85,8 @@ class MemoryLog:
         batch = committed(log_id, new, first=first, recorded_at=at, root=root, prev=prev)
         tenant.batches.append(batch)
         tenant.ends.append(batch.row.last)
-        tenant.events += batch.events
-        tenant.positions |= {event.id.int: event.position for event in batch.events}
+        tenant.events += batch.events()
+        tenant.positions |= {fact.id.int: first + i for i, fact in enumerate(new)}
         if self._on_batch is not None:
             self._on_batch(batch)
 
@@ -116,7 +116,8 @@ class MemoryLog:
             end = batch.row
             if end.families & families:
                 held += end.count
-                events += [event for event in batch.events if event.type not in unwanted]
+                whole = tenant.events[end.first - 1 : end.last]
+                events += [event for event in whole if event.type not in unwanted]
             if held >= limit:
                 break
         return Page(events, after + 1, end.last, end.chain, end.recorded_at)

@@ -115,7 +115,7 @@ class NatsFanout:
 
     def offer(self, batch: Committed) -> None:
         """Take a batch after its commit; drops it when there is no connection or no room."""
-        size = sum(len(event.body) for event in batch.events)
+        size = sum([len(fact.body) for fact in batch.facts])
         if self._link.client is None or self._queued_bytes + size > QUEUE_BYTES:
             return
         self._queue.append((batch, size))
@@ -135,9 +135,9 @@ class NatsFanout:
         client, row = self._link.client, batch.row
         if client is None:
             return
-        rows = [_Row(e.id, e.subject, e.type, e.body) for e in batch.events] if with_rows else None
+        rows = [(f.id, f.subject, f.type, f.body) for f in batch.facts] if with_rows else None
         payload = _encode(
-            _Message(
+            (
                 row.first,
                 row.last,
                 row.recorded_at,
