@@ -2,13 +2,17 @@
 
 The COPY writes the same rows (columns and bodies) into a table with only its primary key, one
 commit per batch of 500, without dedupe, hash or chain. The HTTP part posts batches of 200 native
-sightings to `tagtrail serve ingest` in a process of its own and counts only what is durable; its
-load generator runs here, so both cores are shared by server, PostgreSQL and generator.
+sightings to two replicas of `tagtrail serve ingest`, each a process of its own, and counts only
+what is durable; its load generator runs here, so two cores are shared by replicas, PostgreSQL and
+generator.
 """
 
 from __future__ import annotations
 
+import asyncio
 import statistics
+import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -26,7 +30,7 @@ from tagtrail_kernel.settings import KernelSettings
 
 POST_ITEMS: Final = 200
 TAGS: Final = 200
-POSTS_PER_TURN: Final = 100
+POSTS_PER_TURN: Final = 200
 
 
 def _identity(number: int) -> str:
@@ -93,12 +97,20 @@ async def measure(*, seconds_each: float = 20.0) -> dict[str, Any]:
             )
             log_id, key = await tenant_with_key(settings)
             await _enrol(settings, log_id)
-            async with served(settings, ["ingest"]) as server:
-                return await _turns(settings, server.url, key, seconds_each)
+            async with (
+                served(settings, ["ingest"]) as one,
+                served(settings, ["ingest"]) as two,
+            ):
+                return await _turns(settings, (one.url, two.url), key, seconds_each)
+
+
+async def _post(url: str, key: str, bodies: Sequence[bytes]) -> None:
+    requests = [post_request(url, "/v1/sightings", key, body) for body in bodies]
+    await drive(url, requests, connections=6)
 
 
 async def _turns(
-    settings: KernelSettings, url: str, key: str, seconds_each: float
+    settings: KernelSettings, urls: tuple[str, str], key: str, seconds_each: float
 ) -> dict[str, Any]:
     http_per_s: list[float] = []
     post = 0
@@ -107,11 +119,12 @@ async def _turns(
         while spent_s < seconds_each or len(http_per_s) < 5:
             await part.turn()
             bodies = post_bodies(POSTS_PER_TURN, first=post)
-            requests = [post_request(url, "/v1/sightings", key, body) for body in bodies]
             post += POSTS_PER_TURN
-            load = await drive(url, requests)
-            http_per_s.append(load.requests * POST_ITEMS / load.seconds)
-            spent_s += load.seconds
+            began = time.perf_counter()
+            await asyncio.gather(*(_post(url, key, bodies[n::2]) for n, url in enumerate(urls)))
+            took_s = time.perf_counter() - began
+            http_per_s.append(POSTS_PER_TURN * POST_ITEMS / took_s)
+            spent_s += took_s
     figures = part.figures()
     warm = http_per_s[1:]
     copy_per_s = figures["copy_events_per_s"]
@@ -120,5 +133,6 @@ async def _turns(
         "http_events_per_s": round(statistics.median(warm)),
         "ratio_http_to_copy": round(statistics.median(warm) / copy_per_s, 3),
         "http_post_events": POST_ITEMS,
+        "ingest_replicas": len(urls),
         "turns": len(warm),
     }
