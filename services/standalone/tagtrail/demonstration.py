@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx2
 import typer
@@ -52,6 +53,11 @@ async def serve(
         if note is not None:
             path, _ = await running.administrator_key(ready, server.tenant)
             typer.echo(f"Tagtrail answers at {server.url}  (administrator's key: {path})")
+            broker = urlsplit(ready.mqtt_url)
+            typer.echo(
+                f"Gateways publish by MQTT 3.1.1 to {broker.hostname}:{broker.port} as the user "
+                f"gateway; its password is in {path.with_name('secrets.json')}"
+            )
             if "console" in chosen:
                 code = await running.sign_in_code(ready, server.tenant.log_id)
                 typer.echo(f"Sign in once: {server.url}/console/enter?code={code}")
