@@ -20,6 +20,9 @@ PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
 NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 """Chromium drops all requests when an interface comes or goes, for example with a container."""
+SETTLE_MS = 1000
+"""Stock, alerts and health arrive just after the page is live, and move what stands below them:
+a person's first act comes later, and so does a test's."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -94,6 +97,7 @@ async def visiting(
             if query:
                 await _open(page, f"{base}/console/{query}")
             await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
+            await page.wait_for_timeout(SETTLE_MS)
             yield visit
         finally:
             await window.close()
