@@ -36,7 +36,8 @@ def write(path: Path, fixes: Iterable[Fix]) -> int:
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for count, fix in enumerate(fixes, start=1):
+        for fix in fixes:
+            count += 1
             row = (fix.set, fix.run, f"{fix.t:.4f}", f"{fix.x:.4f}", f"{fix.y:.4f}", fix.zone or "")
             writer.writerow(row)
     return count

@@ -1,0 +1,335 @@
+"""A Bayesian filter over the cells of a grid, for many tags at once, and its fixed-lag smoother.
+
+    tracker = GridFilter(grid, radio_map, FilterSettings())
+    belief = tracker.start(B)                                    # every tag may be anywhere
+    belief = tracker.step(belief, dt_s, gateway, level_db, count)
+    place = tracker.summary(belief.mass)                         # zones, position, area
+
+Arrays: B tags, N readings each (padded with gateway = G), M modes, C cells, Z zones. A tag's
+answer never depends on the other rows, and its bytes never on the machine: readings are looked up
+in a rounded table (`level_table`), exponentials in a table made of products, the rest is
+elementwise IEEE arithmetic and sums along the last axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tagtrail_locate.core.grid import Grid
+from tagtrail_locate.core.grid_motion import Gait, Motion
+from tagtrail_locate.core.level_table import PER_NAT, LevelTable, table_of
+from tagtrail_locate.core.radio_map import RadioMap
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
+
+MOST_NATS: Final = 40
+"""Cells that fit worse than the best by more than this get this: e^-40 is less than the outside
+chance `jump_per_s` gives, and a float32 holds it."""
+
+PER_NAT_EXP: Final = 64
+"""Steps of the exponential's table per nat: an error of at most 0.8 % of a likelihood."""
+
+STEP_EXP: Final = 0.984496437005408405986
+"""exp(-1/64), from which the table is made by products, which are the same on every machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSettings:
+    """What the filter assumes; the same for every site.
+
+    Attributes:
+        gait: How things move.
+        correlation_s: How long readings of one gateway share an error while the tag moves, seconds.
+        still_correlation_s: The same while it is still, seconds.
+        jump_per_s: Rate at which a thing turns up anywhere (carried off unheard, or the belief was
+            wrong).
+        offset_sd_db: How much tags differ in power from the map's tag; 0 = not at all.
+        area_share: Share of the belief that the area holds.
+    """
+
+    gait: Gait = field(default_factory=Gait)
+    correlation_s: float = 4.0
+    still_correlation_s: float = 30.0
+    jump_per_s: float = 0.002
+    offset_sd_db: float = 0.0
+    area_share: float = 0.95
+
+
+class Belief(NamedTuple):
+    """What is known of B tags.
+
+    Attributes:
+        mass: Probability per mode and cell, shape (B, M, C), float32; sums to 1 per tag.
+        recent: Readings of the correlation time per gateway, shape (B, G + 1), float32.
+        offset_db: What each tag sends above the map's tag, shape (B,), dB.
+        offset_db2: Variance of it, shape (B,), dB².
+    """
+
+    mass: Singles
+    recent: Singles
+    offset_db: Floats
+    offset_db2: Floats
+
+
+class Evidence(NamedTuple):
+    """What one step heard, as the smoother needs it again.
+
+    Attributes:
+        dt_s: Time passed before it, shape (B,), seconds.
+        likelihood: Fit of each cell relative to the best, shape (B, C), float32, 0 to 1.
+    """
+
+    dt_s: Floats
+    likelihood: Singles
+
+
+class Place(NamedTuple):
+    """Where B tags are.
+
+    Attributes:
+        zones: Probability per zone, shape (B, Z + 1); the last is "in no zone".
+        x_m: Mean, shape (B,), metres.
+        y_m: Mean, shape (B,), metres.
+        covariance_m2: Shape (B, 3), m²: east-east, east-north, north-north.
+        radius_m: Around the mean, holds `area_share` of the belief, shape (B,), metres.
+    """
+
+    zones: Floats
+    x_m: Floats
+    y_m: Floats
+    covariance_m2: Floats
+    radius_m: Floats
+
+
+class GridFilter:
+    """The filter of one site and floor; holds tables only, never a tag's belief."""
+
+    def __init__(self, grid: Grid, radio_map: RadioMap, settings: FilterSettings) -> None:
+        """Build the tables.
+
+        Args:
+            grid: Cells, C of them; some MUST have presence.
+            radio_map: Levels of G gateways in the same cells.
+            settings: Assumptions.
+
+        Raises:
+            ValueError: the map has other cells than the grid, or no cell has presence.
+        """
+        total = float(grid.presence.sum())
+        if radio_map.mean_db.shape[1] != grid.cells or total <= 0.0:
+            raise ValueError(
+                "the radio map needs the grid's cells, and the grid a cell with presence"
+            )
+        self.grid, self.radio_map, self.settings = grid, radio_map, settings
+        self.motion = Motion(grid, settings.gait)
+        self.table: LevelTable = table_of(radio_map)
+        self._prior = (grid.presence / total).astype(np.float32)
+        self._inside = (grid.presence > 0.0).astype(np.float32)
+        self._exp = _exp_table()
+        self._mean_db = np.concatenate([radio_map.mean_db, np.zeros((1, grid.cells))])
+        self._noise_db2 = np.append(np.mean(radio_map.sd_db**2, axis=1), 1.0)
+
+    def start(self, count: int) -> Belief:
+        """Return the belief about `count` tags of which nothing was heard."""
+        modes = self.motion.modes
+        mass = np.empty((count, modes, self.grid.cells), dtype=np.float32)
+        mass[:, 0] = self._prior * np.float32(0.5)
+        mass[:, 1:] = self._prior * np.float32(0.5 / (modes - 1))
+        recent = np.zeros((count, len(self.radio_map.gateways) + 1), dtype=np.float32)
+        variance = np.full(count, self.settings.offset_sd_db**2)
+        return Belief(mass, recent, np.zeros(count), variance)
+
+    def step(
+        self, belief: Belief, dt_s: Floats, gateway: Indices, level_db: Floats, count: Floats
+    ) -> Belief:
+        """Move on in time, then weigh what was heard.
+
+        Args:
+            belief: Of B tags.
+            dt_s: Time since the belief's moment per tag, shape (B,), seconds, >= 0.
+            gateway: Index per reading, shape (B, N); G = no reading.
+            level_db: Mean level per reading, shape (B, N), dBm; NaN = adverts were not heard.
+            count: Adverts behind each reading, shape (B, N), >= 0; fractions are weights.
+        """
+        return self.step_with_evidence(belief, dt_s, gateway, level_db, count)[0]
+
+    def step_with_evidence(
+        self, belief: Belief, dt_s: Floats, gateway: Indices, level_db: Floats, count: Floats
+    ) -> tuple[Belief, Evidence]:
+        """Do a step and return what the smoother needs of it; arguments as `step`."""
+        recent = self._fade(belief, dt_s)
+        weight = self._weights(recent, gateway, count)
+        likelihood = self._likelihood(belief, gateway, level_db, weight)
+        mass = self.predict(belief.mass, dt_s)
+        mass *= likelihood[:, None]
+        mass = _normal(mass, self._prior)
+        moved = Belief(mass, recent, belief.offset_db, belief.offset_db2)
+        if self.settings.offset_sd_db > 0.0:
+            moved = self._learn_offset(moved, gateway, level_db, weight)
+        return moved, Evidence(dt_s, likelihood)
+
+    def predict(self, mass: Singles, dt_s: Floats) -> Singles:
+        """Move belief on in time without hearing anything, shape (B, M, C)."""
+        moved = self.motion.forward(mass, dt_s)
+        jump = self._jump(dt_s)
+        moved *= np.float32(1.0) - jump
+        moved += jump * self._prior / np.float32(self.motion.modes)
+        return moved
+
+    def smoothed(self, mass: Singles, later: Sequence[Evidence]) -> Singles:
+        """Return the belief about a past moment, given what was heard since.
+
+        Args:
+            mass: The filter's belief at that moment, shape (B, M, C).
+            later: What the following steps heard, in order.
+
+        Returns:
+            Shape (B, M, C); sums to 1 per tag.
+        """
+        value = np.ones_like(mass)
+        for heard in reversed(later):
+            value *= heard.likelihood[:, None]
+            value = _scaled(value)
+            jump = self._jump(heard.dt_s)
+            everywhere = _last_sum(value * (self._prior / np.float32(self.motion.modes)))
+            value = self.motion.backward(value, heard.dt_s)
+            value *= np.float32(1.0) - jump
+            value += jump * everywhere[:, None, None]
+        return _normal(mass * value, self._prior)
+
+    def summary(self, mass: Singles) -> Place:
+        """Tell zones, position and area of a belief, shape (B, M, C)."""
+        grid = self.grid
+        cells = mass[:, 0].astype(np.float64)
+        for mode in range(1, mass.shape[1]):
+            cells += mass[:, mode]
+        zones = [np.add.reduce(cells * (grid.zone == z), axis=-1) for z in range(self._zones)]
+        x = np.add.reduce(cells * grid.x_m, axis=-1)
+        y = np.add.reduce(cells * grid.y_m, axis=-1)
+        east, north = grid.x_m - x[:, None], grid.y_m - y[:, None]
+        covariance = np.stack(
+            [np.add.reduce(cells * a * b, axis=-1) for a, b in _pairs(east, north)], axis=-1
+        )
+        covariance[:, (0, 2)] += grid.cell_m**2 / 12.0
+        radius = self._radius(cells, np.sqrt(east * east + north * north))
+        return Place(np.stack(zones, axis=-1), x, y, covariance, radius)
+
+    @property
+    def _zones(self) -> int:
+        return len(self.grid.zone_names) + 1
+
+    def _radius(self, cells: Floats, away_m: Floats) -> Floats:
+        """Return the radius that holds the share of the belief, in steps of half a cell."""
+        step = self.grid.cell_m / 2.0
+        low = np.zeros(len(cells))
+        most = 4 * max(self.grid.rows, self.grid.columns)
+        high = np.full(len(cells), float(most))
+        for _halving in range(most.bit_length()):
+            middle = np.floor((low + high) / 2.0)
+            held = np.add.reduce(cells * (away_m <= (middle * step)[:, None]), axis=-1)
+            enough = held >= self.settings.area_share
+            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
+        return np.maximum(high * step, step)
+
+    def _jump(self, dt_s: Floats) -> Singles:
+        rate = dt_s * self.settings.jump_per_s
+        return (rate / (1.0 + rate)).astype(np.float32)[:, None, None]
+
+    def _fade(self, belief: Belief, dt_s: Floats) -> Singles:
+        """Return the recent readings per gateway after some time; longer remembered if still."""
+        still = np.minimum(_last_sum(belief.mass[:, :1]).astype(np.float64), 1.0)
+        settings = self.settings
+        rate = (1.0 - still) / settings.correlation_s + still / settings.still_correlation_s
+        kept: Singles = (1.0 / (1.0 + rate * dt_s)).astype(np.float32)[:, None]
+        return belief.recent * kept
+
+    def _weights(self, recent: Singles, gateway: Indices, count: Floats) -> Singles:
+        """Return the independent readings that each reading is worth; counts it as recent.
+
+        n readings that share a part r of their variance are worth n / (1 + r (n - 1)).
+        """
+        shared = np.float32(self.radio_map.shared_share)
+        weight = np.zeros(gateway.shape, dtype=np.float32)
+        rows = np.arange(len(recent))
+        for reading in range(gateway.shape[1]):
+            which, own = gateway[:, reading], count[:, reading].astype(np.float32)
+            before = recent[rows, which]
+            weight[:, reading] = own / (np.float32(1.0) + shared * before)
+            recent[rows, which] = before + own
+        return weight
+
+    def _likelihood(
+        self, belief: Belief, gateway: Indices, level_db: Floats, weight: Singles
+    ) -> Singles:
+        level = self.table.rows(level_db, belief.offset_db)
+        nats = np.zeros((len(gateway), self.grid.cells), dtype=np.float32)
+        for reading in range(gateway.shape[1]):
+            fits = self.table.fits[gateway[:, reading], level[:, reading]]
+            nats += fits * weight[:, reading, None]
+        best = np.maximum.reduce(np.where(self._inside > 0, nats, np.float32(-3e38)), axis=-1)
+        steps = np.rint((best[:, None] - nats) * np.float32(PER_NAT_EXP / PER_NAT))
+        index = np.clip(steps, 0, len(self._exp) - 1).astype(np.intp)
+        likelihood: Singles = np.take(self._exp, index) * self._inside
+        return likelihood
+
+    def _learn_offset(
+        self, belief: Belief, gateway: Indices, level_db: Floats, weight: Singles
+    ) -> Belief:
+        """Correct each tag's power by what it is heard above the map, where it is believed."""
+        cells = belief.mass[:, 0].astype(np.float64)
+        for mode in range(1, belief.mass.shape[1]):
+            cells += belief.mass[:, mode]
+        offset, variance = belief.offset_db, belief.offset_db2
+        for reading in range(gateway.shape[1]):
+            which, level = gateway[:, reading], level_db[:, reading]
+            expected = self._mean_db[which]
+            mean = np.add.reduce(cells * expected, axis=-1)
+            spread = np.add.reduce(cells * (expected - mean[:, None]) ** 2, axis=-1)
+            used = np.where(np.isnan(level), 0.0, weight[:, reading].astype(np.float64))
+            noise = self._noise_db2[which] + spread
+            gain = variance * used / (variance * used + noise)
+            offset = offset + gain * np.where(np.isnan(level), 0.0, level - mean - offset)
+            variance = variance * (1.0 - gain)
+        return belief._replace(offset_db=offset, offset_db2=variance)
+
+
+def _exp_table() -> Singles:
+    table = np.empty(MOST_NATS * PER_NAT_EXP + 1)
+    value = 1.0
+    for index in range(len(table)):
+        table[index] = value
+        value *= STEP_EXP
+    return table.astype(np.float32)
+
+
+def _pairs(east: Floats, north: Floats) -> tuple[tuple[Floats, Floats], ...]:
+    return (east, east), (east, north), (north, north)
+
+
+def _last_sum(values: Singles) -> Singles:
+    """Return the total of each tag, shape (B,)."""
+    total: Singles = np.add.reduce(values.reshape(len(values), -1), axis=-1)
+    return total
+
+
+def _scaled(values: Singles) -> Singles:
+    """Return values divided by the greatest of each tag."""
+    best = np.maximum.reduce(values.reshape(len(values), -1), axis=-1)
+    scaled: Singles = values / np.maximum(best, np.float32(1e-30))[:, None, None]
+    return scaled
+
+
+def _normal(mass: Singles, prior: Singles) -> Singles:
+    """Return mass that sums to 1 per tag; a tag whose mass vanished may be anywhere."""
+    total = _last_sum(mass)[:, None, None]
+    lost = total < np.float32(1e-30)
+    anywhere = prior / np.float32(mass.shape[1])
+    normal: Singles = np.where(lost, anywhere, mass / np.where(lost, np.float32(1.0), total))
+    return normal

@@ -1,0 +1,252 @@
+"""What each gateway hears of a tag in each cell of a grid: learned from a plan, a walk or a survey.
+
+A `RadioMap` holds, per gateway and cell, the mean level and its standard deviation, and the shape
+that the deviations have. Ways to one, from little to much knowledge:
+
+* `map_of_plan`: gateway positions only; the level falls with the logarithm of the distance.
+* `map_of_survey`: levels at known places. A Gaussian process per gateway around its own path loss;
+  with few places (a walk of five minutes) it leans on the path loss by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tagtrail_locate.core import gaussian_process as gp
+from tagtrail_locate.core.errors import TooFewRangesError
+from tagtrail_locate.core.grid import Grid
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+PLAN_SD_DB: Final = 6.0
+"""Deviation of one reading from an uncalibrated log-distance law: shadowing 3 to 4, small-scale
+fading 4 to 5 and the gateway's own offset 2 dB."""
+
+PLAN_SHARED_SHARE: Final = 0.5
+"""Share of that variance which consecutive readings have in common."""
+
+SHAPE_STEP: Final = 0.1
+SHAPE_HALF: Final = 60
+"""The shape is tabulated at -6 to 6 standard deviations in steps of 0.1."""
+
+NORMAL_SHARE: Final = 0.1
+"""Share of the standard normal that is mixed into a measured shape, against empty bins."""
+
+LENGTHS_M: Final = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+SHADOWS_DB: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+POINTS_DB: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+"""Candidates of the hyperparameters, searched by coordinate ascent of the marginal likelihood."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RadioMap:
+    """Levels per gateway and cell.
+
+    Attributes:
+        gateways: Names, G of them; readings refer to them by index.
+        mean_db: Expected level, shape (G, C), dBm.
+        sd_db: Deviation of one reading from it, shape (G, C), dB; map error, fading and noise.
+        shape: Density of (level - mean) / sd, shape (2 * SHAPE_HALF + 1,), per standard deviation.
+        shared_share: Share of the variance that readings of one gateway have in common while the
+            tag moves less than the shadow's correlation length, 0 to 1.
+        correlation_m: That length, metres.
+    """
+
+    gateways: tuple[str, ...]
+    mean_db: Floats
+    sd_db: Floats
+    shape: Floats
+    shared_share: float
+    correlation_m: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survey:
+    """Levels heard at known places; the four columns have one row per place, gateway and level.
+
+    Attributes:
+        places_m: Where the tag was, shape (n, 3), metres.
+        place: Index of the place, shape (p,).
+        gateway: Index of the gateway, shape (p,).
+        level_db: Level heard, shape (p,), dBm.
+        count: How often, shape (p,), > 0.
+    """
+
+    places_m: Floats
+    place: Indices
+    gateway: Indices
+    level_db: Floats
+    count: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Means:
+    """The survey of one gateway, averaged per place.
+
+    Attributes:
+        place: Places where it heard the tag, shape (m,).
+        level_db: Mean level, shape (m,), dBm.
+        noise_db2: Variance of that mean, shape (m,), dB².
+        within_db2: Variance of the levels within a place, the average over places, dB².
+    """
+
+    place: Indices
+    level_db: Floats
+    noise_db2: Floats
+    within_db2: float
+
+
+def normal_shape() -> Floats:
+    """Return the standard normal density at the tabulated deviations."""
+    at = np.arange(-SHAPE_HALF, SHAPE_HALF + 1) * SHAPE_STEP
+    shape: Floats = np.exp(-0.5 * at * at) / np.sqrt(2.0 * np.pi)
+    return shape
+
+
+def map_of_plan(
+    grid: Grid,
+    gateways: tuple[str, ...],
+    positions_m: Floats,
+    *,
+    tag_height_m: float = 1.0,
+    level_at_1m_db: float = gp.OFFSET_MEAN_DB,
+    exponent: float = 2.5,
+) -> RadioMap:
+    """Expect levels by the log-distance law alone.
+
+    Args:
+        grid: Cells.
+        gateways: Names, G of them.
+        positions_m: Shape (G, 3), metres.
+        tag_height_m: Usual height of a tag above the floor, metres.
+        level_at_1m_db: Level at 1 m, dBm; an error of it is a power offset of the tag.
+        exponent: Path loss exponent.
+    """
+    places = _places(grid, tag_height_m)
+    mean = np.stack(
+        [level_at_1m_db + exponent * gp.decades(position, places) for position in positions_m]
+    )
+    sd = np.full(mean.shape, PLAN_SD_DB)
+    return RadioMap(gateways, mean, sd, normal_shape(), PLAN_SHARED_SHARE, 3.0)
+
+
+def map_of_survey(
+    grid: Grid,
+    gateways: tuple[str, ...],
+    positions_m: Floats,
+    survey: Survey,
+    *,
+    tag_height_m: float = 1.0,
+) -> RadioMap:
+    """Learn the levels of every gateway from a survey.
+
+    Args:
+        grid: Cells.
+        gateways: Names, G of them.
+        positions_m: Shape (G, 3), metres.
+        survey: At least one place per gateway; from a handful on the path loss is its own, from
+            some dozens on the shadows are.
+        tag_height_m: Height for which the map is asked, metres.
+
+    Raises:
+        TooFewRangesError: a gateway heard the tag at no place of the survey.
+    """
+    means = [means_of(survey, index, gateways[index]) for index in range(len(gateways))]
+    shadowing = shadowing_of(positions_m, survey.places_m, means)
+    models = [_fit(positions_m[g], survey, means[g], shadowing)[0] for g in range(len(gateways))]
+    places = _places(grid, tag_height_m)
+    predicted = [model.predict(places) for model in models]
+    map_variance = np.stack([variance for _mean, variance in predicted])
+    within = np.array([one.within_db2 for one in means])
+    fast = within + shadowing.point_db**2
+    variance = map_variance + fast[:, None]
+    shape = _shape(survey, means, models)
+    inside = grid.presence > 0.0
+    share = float(np.mean(map_variance[:, inside]) / np.mean(variance[:, inside]))
+    mean = np.stack([mean for mean, _variance in predicted])
+    return RadioMap(gateways, mean, np.sqrt(variance), shape, share, shadowing.length_m)
+
+
+def means_of(survey: Survey, gateway: int, name: str) -> Means:
+    """Average the survey of one gateway per place.
+
+    Raises:
+        TooFewRangesError: it heard nothing.
+    """
+    own = survey.gateway == gateway
+    if not np.any(own):
+        raise TooFewRangesError(f"gateway {name} heard nothing in the survey", gateway=name)
+    places, row = np.unique(survey.place[own], return_inverse=True)
+    count, level = survey.count[own], survey.level_db[own]
+    total = np.bincount(row, weights=count)
+    mean = np.bincount(row, weights=count * level) / total
+    square = np.bincount(row, weights=count * (level - mean[row]) ** 2)
+    within = float(square.sum() / max(total.sum() - len(places), 1.0))
+    return Means(places, mean, max(within, 1.0) / total, max(within, 1.0))
+
+
+def shadowing_of(positions_m: Floats, places_m: Floats, means: list[Means]) -> gp.Shadowing:
+    """Choose the hyperparameters that make the survey most probable, over all gateways."""
+    scores: dict[gp.Shadowing, float] = {}
+
+    def score(candidate: gp.Shadowing) -> float:
+        if candidate not in scores:
+            scores[candidate] = sum(
+                gp.fit(position, places_m[one.place], one.level_db, one.noise_db2, candidate)[1]
+                for position, one in zip(positions_m, means, strict=True)
+            )
+        return scores[candidate]
+
+    best = gp.Shadowing(2.0, 4.0, 2.0)
+    while True:
+        before = best
+        best = max((best._replace(length_m=value) for value in LENGTHS_M), key=score)
+        best = max((best._replace(shadow_db=value) for value in SHADOWS_DB), key=score)
+        best = max((best._replace(point_db=value) for value in POINTS_DB), key=score)
+        if best == before:
+            return best
+
+
+def _fit(
+    position_m: Floats, survey: Survey, means: Means, shadowing: gp.Shadowing
+) -> tuple[gp.LevelModel, float]:
+    points = survey.places_m[means.place]
+    return gp.fit(position_m, points, means.level_db, means.noise_db2, shadowing)
+
+
+def _shape(survey: Survey, means: list[Means], models: list[gp.LevelModel]) -> Floats:
+    """Return the density of standardised deviations, as seen at places left out of the map.
+
+    Every place and gateway has the same say, however often it was heard there.
+    """
+    size = 2 * SHAPE_HALF + 1
+    histogram = np.zeros(size)
+    for index, (one, model) in enumerate(zip(means, models, strict=True)):
+        residual, variance = model.left_out()
+        own = survey.gateway == index
+        row = np.searchsorted(one.place, survey.place[own])
+        total = np.bincount(row, weights=survey.count[own])
+        expected = one.level_db - residual
+        spread = np.sqrt(variance - one.noise_db2 + one.within_db2)
+        deviation = (survey.level_db[own] - expected[row]) / spread[row]
+        at = np.clip(np.rint(deviation / SHAPE_STEP), -SHAPE_HALF, SHAPE_HALF) + SHAPE_HALF
+        weight = survey.count[own] / total[row]
+        histogram += np.bincount(at.astype(np.intp), weights=weight, minlength=size)
+    smooth = np.convolve(histogram, _kernel(0.3), mode="same")
+    smooth /= smooth.sum() * SHAPE_STEP
+    return (1.0 - NORMAL_SHARE) * smooth + NORMAL_SHARE * normal_shape()
+
+
+def _kernel(width: float) -> Floats:
+    at = np.arange(-10, 11) * SHAPE_STEP
+    kernel: Floats = np.exp(-0.5 * (at / width) ** 2)
+    return kernel
+
+
+def _places(grid: Grid, height_m: float) -> Floats:
+    return np.stack([grid.x_m, grid.y_m, np.full(grid.cells, height_m)], axis=1)
