@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -25,7 +25,8 @@ def add_sightings(router: APIRouter, state: State) -> None:
         tags=["ingest"],
         summary="Send a batch of sightings",
         description="Items are judged one by one: the good ones are appended and durable when the "
-        "answer comes, each bad one is named with its reason. Wire format: docs/wire-format.md.",
+        "answer comes, each bad one is named with its reason. The body may be packed with gzip. Wire format: "
+        "docs/wire-format.md.",
         responses={409: {"description": "No retention rule for radio facts yet", **PROBLEM}},
         openapi_extra={
             "requestBody": {"required": True, "content": {JSON: {"schema": native_schema()}}}
@@ -35,8 +36,14 @@ def add_sightings(router: APIRouter, state: State) -> None:
         request: Request,
         who: Annotated[Principal, Depends(requires("sightings:write"))],
         idempotency_key: Key = None,
+        results: Annotated[
+            Literal["all", "faults"],
+            Query(description="`faults` names only items that did not go into the log."),
+        ] = "all",
     ) -> Response:
-        return await _take(state, request, who, ADAPTERS["native"], "sightings", idempotency_key)
+        return await _take(
+            state, request, who, ADAPTERS["native"], "sightings", idempotency_key, results=results
+        )
 
     @router.post(
         "/messages/{format}",
@@ -67,6 +74,7 @@ async def _take(
     route: str,
     key: str | None,
     site_id: str | None = None,
+    results: Literal["all", "faults"] = "all",
 ) -> Response:
     body = await request.body()
     now = state.clock.now()
@@ -90,7 +98,7 @@ async def _take(
         if len(prepared.verdicts) > state.settings.max_items:
             raise TooLargeError(f"send at most {state.settings.max_items} items in one request")
         await state.intake.commit([prepared])
-        return 200, msgspec.json.encode(SightingsReply.of(prepared.verdicts))
+        return 200, msgspec.json.encode(SightingsReply.of(prepared, results))
 
     try:
         status, answer = await state.idempotency.once(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
-from tagtrail_ingest.intake import Verdict
+from tagtrail_ingest.intake import Prepared, Verdict
 from tagtrail_kernel.envelope import Envelope, TimeQuality
 from tagtrail_kernel.errors import DomainError, RejectedError
 from tagtrail_kernel.events.registry import BUSINESS_FAMILIES, decode_data, type_of
@@ -62,6 +62,8 @@ class SightingsReply(msgspec.Struct):
         unenrolled: Items whose identity no tag has.
         rejected: Items that were refused, with reasons in `results`.
         results: One verdict per item, in the order of the message.
+        received_at: When the message came, by the server's clock.
+        batch_id: The message, as its sender calls it.
     """
 
     accepted: int
@@ -69,19 +71,25 @@ class SightingsReply(msgspec.Struct):
     unenrolled: int
     rejected: int
     results: list[Verdict]
+    received_at: datetime
+    batch_id: str | None = None
 
     @classmethod
-    def of(cls, verdicts: list[Verdict]) -> SightingsReply:
-        """Count verdicts."""
+    def of(cls, prepared: Prepared, results: Literal["all", "faults"] = "all") -> SightingsReply:
+        """Count verdicts; `faults` shows only those of items that are not in the log."""
+        verdicts = prepared.verdicts
         counts = {"accepted": 0, "duplicate": 0, "unenrolled": 0, "rejected": 0, "repeated": 0}
         for verdict in verdicts:
             counts[verdict.status] += 1
+        shown = [v for v in verdicts if results == "all" or v.status in ("unenrolled", "rejected")]
         return cls(
             counts["accepted"],
             counts["duplicate"] + counts["repeated"],
             counts["unenrolled"],
             counts["rejected"],
-            sorted(verdicts, key=lambda v: v.index),
+            sorted(shown, key=lambda v: v.index),
+            prepared.at,
+            prepared.batch_id,
         )
 
 

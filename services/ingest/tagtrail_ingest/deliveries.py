@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from tagtrail_ingest.adapters import Adapter, Message, Router, UnreadableError
+from tagtrail_ingest.confirmations import Answers, settled
 from tagtrail_ingest.intake import Intake, Prepared, message_hash
 from tagtrail_ingest.mqtt import Delivery
 from tagtrail_ingest.quarantine import Quarantine, Unread
@@ -16,6 +17,9 @@ from tagtrail_kernel.errors import DomainError, UnavailableError
 from tagtrail_kernel.log import MAX_BATCH, EventLog
 
 log = logging.getLogger(__name__)
+
+Publish = Callable[[str, bytes], None]
+"""Publishes a body on a topic, QoS 0; never waits."""
 
 MOST_REMEMBERED: Final = 100_000
 """Messages of this connection that are remembered: more than the broker lets be unacknowledged
@@ -35,6 +39,7 @@ class _Ready:
 class _Group:
     ready: list[_Ready] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
+    answers: Answers = field(default_factory=Answers)
 
 
 class Deliveries:
@@ -61,8 +66,10 @@ class Deliveries:
         quarantine: Quarantine,
         event_log: EventLog,
         window_s: float,
+        publish: Publish | None = None,
     ) -> None:
         self._log_id = log_id
+        self._publish = publish
         self._router = router
         self._intake = intake
         self._quarantine = quarantine
@@ -85,15 +92,18 @@ class Deliveries:
             self._of_this_connection.clear()
         digests = [message_hash(d.topic, d.payload) for d in deliveries]
         group = _Group()
-        for delivery, digest in await self._first_copies(deliveries, digests):
+        for delivery, digest in await self._first_copies(group, deliveries, digests):
             self._prepare(group, delivery, digest)
         await self._quarantine.keep(self._log_id, group.unread)
         for unread in group.unread:
             self._intake.refuse(
                 self._log_id, unread.adapter, unread.message.received_at, "message.quarantined"
             )
-        await self._commit(group.ready)
+        await self._commit(group)
         self._remember(deliveries, digests)
+        if self._publish is not None:
+            for topic, body in group.answers.encoded():
+                self._publish(topic, body)
 
     def _remember(self, deliveries: Sequence[Delivery], digests: Sequence[bytes]) -> None:
         """Note what is durable now; earlier it would hide a message whose commit failed."""
@@ -105,7 +115,7 @@ class Deliveries:
             self._of_this_connection.popitem(last=False)
 
     async def _first_copies(
-        self, deliveries: Sequence[Delivery], digests: Sequence[bytes]
+        self, group: _Group, deliveries: Sequence[Delivery], digests: Sequence[bytes]
     ) -> list[tuple[Delivery, bytes]]:
         doubtful = list({h for d, h in zip(deliveries, digests, strict=True) if d.dup or d.early})
         settled = (
@@ -127,6 +137,7 @@ class Deliveries:
                 self._intake.refuse(
                     self._log_id, "mqtt", delivery.received_at, "message.redelivered"
                 )
+                group.answers.add_repeated(delivery.topic, delivery.payload, delivery.received_at)
             else:
                 first.append((delivery, digest))
             before.discard(digest)
@@ -155,25 +166,33 @@ class Deliveries:
         try:
             prepared = self._intake.prepare(self._log_id, match.adapter, message)
         except UnreadableError as error:
-            group.unread.append(Unread(message, match.adapter.name, error.code, error.detail))
+            self._put_aside(group, Unread(message, match.adapter.name, error.code, error.detail))
         except DomainError as error:
             reason = str(error.context.get("reason", error.code))
-            group.unread.append(Unread(message, match.adapter.name, reason, error.detail))
+            self._put_aside(group, Unread(message, match.adapter.name, reason, error.detail))
         else:
             receipts = (digest,) if prepared.needs_receipt else ()
             group.ready.append(_Ready(delivery, message, match.adapter, prepared, receipts))
 
-    async def _commit(self, ready: Sequence[_Ready]) -> None:
+    @staticmethod
+    def _put_aside(group: _Group, unread: Unread) -> None:
+        message = unread.message
+        group.unread.append(unread)
+        group.answers.add_unread(
+            message.topic or "", message.payload, message.received_at, unread.reason
+        )
+
+    async def _commit(self, group: _Group) -> None:
         """Append; what remains unclear keeps its facts, so that their ids tell at the next try."""
         try:
-            for part in _in_batches(ready):
-                await self._commit_together(part)
+            for part in _in_batches(group.ready):
+                await self._commit_together(group, part)
         except UnavailableError:
-            self._unclear = {id(r.delivery): r for r in ready}
+            self._unclear = {id(r.delivery): r for r in group.ready}
             raise
         self._unclear = {}
 
-    async def _commit_together(self, ready: Sequence[_Ready]) -> None:
+    async def _commit_together(self, group: _Group, ready: Sequence[_Ready]) -> None:
         try:
             await self._intake.commit(
                 [r.prepared for r in ready], [h for r in ready for h in r.receipts]
@@ -183,9 +202,12 @@ class Deliveries:
         except DomainError as error:
             log.warning("mqtt.group_refused", extra={"cause": error.detail})
             for one in ready:
-                await self._commit_alone(one)
+                await self._commit_alone(group, one)
+        else:
+            for one in ready:
+                group.answers.add(one.delivery.topic, settled(one.prepared))
 
-    async def _commit_alone(self, ready: _Ready) -> None:
+    async def _commit_alone(self, group: _Group, ready: _Ready) -> None:
         try:
             await self._intake.commit([ready.prepared], ready.receipts)
         except UnavailableError:
@@ -197,6 +219,14 @@ class Deliveries:
             self._intake.refuse(
                 self._log_id, name, ready.message.received_at, "message.quarantined"
             )
+            group.answers.add_unread(
+                ready.delivery.topic,
+                ready.message.payload,
+                ready.message.received_at,
+                unread.reason,
+            )
+        else:
+            group.answers.add(ready.delivery.topic, settled(ready.prepared))
 
 
 def _in_batches(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:

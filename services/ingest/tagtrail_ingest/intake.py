@@ -40,7 +40,9 @@ MOST_REPEATS: Final = 20_000
 MOST_IGNORED: Final = 50
 """Topics without a rule that are remembered for `GET /v1/ingest/stats`."""
 
-_OWN_OUTPUT: Final = re.compile(r"tagtrail/v1/[^/]*/events/|_INBOX/")
+_OWN_OUTPUT: Final = re.compile(
+    r"tagtrail/v1/[^/]*/events/|tagtrail/v1/[^/]*/[^/]*/(confirmed|config)$|_INBOX/"
+)
 """What we publish ourselves, and nats-server's answers to NATS clients."""
 
 Status = Literal["accepted", "duplicate", "unenrolled", "rejected", "repeated"]
@@ -81,6 +83,7 @@ class Prepared:
         of_fact: Index into `verdicts` for each fact.
         needs_receipt: Whether some fact's id does not come from the message, so that only a
             receipt tells a redelivery.
+        batch_id: What its sender calls the message.
     """
 
     log_id: int
@@ -90,6 +93,7 @@ class Prepared:
     verdicts: list[Verdict] = field(default_factory=list)
     of_fact: list[int] = field(default_factory=list)
     needs_receipt: bool = False
+    batch_id: str | None = None
 
     def settle(self, appended: Appended) -> None:
         """Complete the verdicts with what the append said."""
@@ -160,7 +164,7 @@ class Intake:
                 reason="retention-missing",
             )
         _check_gateway(decoded, only_gateway)
-        prepared = Prepared(log_id, adapter.name, message.received_at)
+        prepared = Prepared(log_id, adapter.name, message.received_at, batch_id=decoded.batch_id)
         self._add_facts(prepared, directory, decoded, key)
         prepared.verdicts += [
             Verdict(r.index, "rejected", reason=r.reason, detail=r.detail or None)

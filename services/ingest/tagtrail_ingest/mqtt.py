@@ -106,13 +106,19 @@ class MqttSession:
         self._connection = 0
         self._quiet_from = 0.0
         self._stopped = False
+        self._client_now: paho.Client | None = None
         self.connected = False
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Publish with QoS 0 over the session; nothing happens while it is not connected."""
+        if self._client_now is not None and self.connected:
+            self._client_now.publish(topic, payload, qos=0, retain=retain)
 
     async def run(self, still_mine: Callable[[], bool]) -> None:
         """Hold the session until `still_mine` says no, or the task is cancelled."""
         loop = asyncio.get_running_loop()
         self._wake, self._stopped = asyncio.Event(), False
-        client = self._client(loop)
+        client = self._client_now = self._client(loop)
         address = urlsplit(self._url)
         client.connect_async(address.hostname or "127.0.0.1", address.port or 1883, keepalive=30)
         client.loop_start()
@@ -120,7 +126,7 @@ class MqttSession:
             while still_mine():
                 await self._work(client)
         finally:
-            self._stopped = True
+            self._stopped, self._client_now = True, None
             with self._room:
                 self._room.notify_all()
             client.disconnect()

@@ -140,6 +140,7 @@ class Ingest:
             quarantine=self.quarantine,
             event_log=self.deps.log,
             window_s=self.settings.redelivery_window_s,
+            publish=self._publish,
         )
         self._session = MqttSession(
             self.deps.settings.mqtt_url,
@@ -153,6 +154,10 @@ class Ingest:
             await self._session.run(lambda: self._leadership.holds(name, log_id))
         finally:
             await self._leadership.close()
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        if self._session is not None:
+            self._session.publish(topic, payload)
 
     def _filters(self) -> Sequence[str]:
         text = self.settings.mqtt_filters.replace(" ", "")

@@ -28,6 +28,7 @@ from tagtrail_ingest.adapters.members import ItemRefusedError
 from tagtrail_ingest.adapters.native_items import Item, Sender
 from tagtrail_ingest.adapters.native_schema import native_schema
 from tagtrail_ingest.adapters.outcome import GatewayKind, Outcome
+from tagtrail_ingest.adapters.packing import GZIP, unpacked
 from tagtrail_ingest.adapters.times import EARLIEST, TOLERANCE, Times, choose
 from tagtrail_kernel.events.sightings import Aware, Metres, Rssi, TagSighted
 
@@ -86,6 +87,8 @@ def read(message: Message) -> Decoded:
         UnreadableError: it is no JSON object with a list of sightings.
     """
     topic = _split(message)
+    if message.payload.startswith(GZIP):
+        message = _unpacked(message)
     if message.topic is not None:
         message = msgspec.structs.replace(message, site_id=topic.site_id)
     if topic.leaf == "status":
@@ -101,6 +104,13 @@ def read(message: Message) -> Decoded:
     sender = _sender(message, topic, batch.gateway_id, batch.sent_at)
     readings, refused = _read_plain(batch.sightings, sender)
     return Decoded(tuple(readings), (), tuple(refused), _batch_id(batch.batch_id))
+
+
+def _unpacked(message: Message) -> Message:
+    try:
+        return msgspec.structs.replace(message, payload=unpacked(message.payload))
+    except ValueError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def _split(message: Message) -> _Topic:
