@@ -42,7 +42,7 @@ def read_ndef(message: bytes) -> list[Record]:
     Reads up to the first damaged record; chunked records are joined.
 
     Example:
-        >>> read_ndef(bytes.fromhex("d1010c5504736d616c6c2e6578616d"))
+        >>> read_ndef(bytes.fromhex("d1010b5504736d616c6c2e6578616d"))
         [Record(kind='uri', value='https://small.exam', name='')]
     """
     return [_record(*raw) for raw in _raw_records(_unwrapped(message[:MOST_BYTES]))]
