@@ -1,0 +1,399 @@
+"""What the edge filter saves, and what it costs in zones and dwell, on fixture F1.
+
+`python -m bench.edge_filter --json` plays F1 twice through locate: as heard, and with a filter in
+each of the four gateways. Items that the filter lets out arrive with the delay of the readings
+that they stand for, and of batching.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from tagtrail.simulator.direct import DirectLog
+from tagtrail.simulator.scenario import Scenario, f1
+from tagtrail.simulator.world import World
+from tagtrail_agent.filtering import EdgeFilter, Rules, Traits, default_rules
+from tagtrail_agent.readings import Reading
+from tagtrail_kernel.clock import uuid8
+from tagtrail_kernel.envelope import Envelope, Recorded, seal
+from tagtrail_kernel.events.places import TagPresenceChanged, TagZoneChanged
+from tagtrail_kernel.events.registrations import TagRegistered
+from tagtrail_kernel.events.sightings import TagSighted
+from tagtrail_locate.core.engine import Engine
+
+BATCH_S: Final = 5.0
+"""Time that items wait to be sent together, seconds."""
+LINK_S: Final = 0.2
+"""From the gateway to the log, seconds."""
+SAMPLE_S: Final = 5
+"""Zones are compared with the truth this often, seconds."""
+SETTLED_S: Final = 30
+"""... from this time on, seconds."""
+DAY_S: Final = 86_400.0
+DOUBTS: Final = ("overdue", "missing")
+STORAGE_INTERVAL_S: Final = 900.0
+"""What a tag in storage mode is registered with, so that the server expects what the filter sends."""
+
+Zones = dict[str, list[tuple[float, str | None]]]
+"""Per tag, since when (seconds after the start) it is said to be in which zone."""
+
+
+@dataclass(slots=True)
+class Located:
+    """What locate said.
+
+    Attributes:
+        zones: Confirmed zones.
+        doubts: (time in seconds after the start, tag) of every "overdue" and "missing".
+    """
+
+    zones: Zones
+    doubts: list[tuple[float, str]]
+
+
+@dataclass(slots=True)
+class Sent:
+    """What left the gateways.
+
+    Attributes:
+        heard: Readings that went into the filters.
+        items: Items that came out.
+        batches: Messages.
+        raw_bytes: Their JSON.
+        gzip_bytes: The same, each batch compressed by itself.
+        cpu_s: Processor time of the filters.
+        counts: Sums over the gateways, by what became of a reading.
+        balanced: Whether every reading is accounted for in every gateway.
+    """
+
+    heard: int = 0
+    items: int = 0
+    batches: int = 0
+    raw_bytes: int = 0
+    gzip_bytes: int = 0
+    cpu_s: float = 0.0
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    balanced: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A world and the log of what was heard in it."""
+
+    world: World
+    log: list[Recorded]
+
+    @property
+    def macs(self) -> dict[str, str]:
+        """Radio addresses by tag."""
+        assets = [a for run in self.world.sites for a in run.plan.assets]
+        return {a.tag_id: a.mac for a in assets}
+
+
+def played(scenario: Scenario) -> Played:
+    """Play a scenario."""
+    world = World(scenario)
+    return Played(world, list(DirectLog(world).events()))
+
+
+# -- the gateways
+
+
+def filtered(
+    run: Played, traits: Traits, rules: Rules | None = None, batch_s: float = BATCH_S
+) -> tuple[list[Recorded], Sent]:
+    """Return the log that comes about with a filter in every gateway, and what was sent."""
+    tags = {f"mac:{mac}": tag_id for tag_id, mac in run.macs.items()}
+    names = {tag_id: tag for tag, tag_id in tags.items()}
+    heard: dict[str, list[tuple[float, float, Reading]]] = defaultdict(list)
+    arrived: list[tuple[float, Envelope]] = []
+    start = run.world.scenario.start_at
+    for event in run.log:
+        recorded_s = (event.recorded_at - start).total_seconds()
+        if event.type != "tag.sighted":
+            arrived.append((recorded_s, expecting(event.envelope, traits)))
+            continue
+        fact = event.envelope
+        at_s = (fact.occurred_at - start).total_seconds()
+        assert isinstance(fact.data, TagSighted)
+        heard[fact.data.gateway_id].append((at_s, recorded_s, reading_of(fact, names, at_s)))
+    sent = Sent()
+    for gateway_id, readings in heard.items():
+        readings.sort(key=lambda r: r[0])
+        edge = EdgeFilter(rules or default_rules(), lambda _: traits, gateway_id)
+        items = list(let_out(edge, readings, batch_s, sent))
+        count(sent, edge, items, gateway_id, start)
+        for arrives_s, item in items:
+            arrived.append((arrives_s, envelope_of(item, tags[item.tag], gateway_id)))
+    arrived.sort(key=lambda a: a[0])
+    return [
+        recorded(n, start + timedelta(seconds=at_s), fact)
+        for n, (at_s, fact) in enumerate(arrived, start=1)
+    ], sent
+
+
+def expecting(fact: Envelope, traits: Traits) -> Envelope:
+    """Register tags with the mode and interval that the gateways were told."""
+    if isinstance(fact.data, TagRegistered):
+        mode = "transit" if traits.mode == "transit" else "storage"
+        interval_s = traits.interval_s or STORAGE_INTERVAL_S
+        data = msgspec.structs.replace(fact.data, mode=mode, interval_s=interval_s)
+        return msgspec.structs.replace(fact, data=data)
+    return fact
+
+
+MEMBERS: Final = ("rssi_dbm", "interval_ms", "battery_pct", "sequence", "channel")
+
+
+def reading_of(fact: Envelope, names: Mapping[str, str], at_s: float) -> Reading:
+    """Return a sighting as the gateway's filter is given it."""
+    data = fact.data
+    assert isinstance(data, TagSighted)
+    members = {n: v for n in MEMBERS if (v := getattr(data, n)) is not None}
+    return Reading(names[data.tag_id], fact.occurred_at, at_s, members)
+
+
+def let_out(
+    edge: EdgeFilter, readings: list[tuple[float, float, Reading]], batch_s: float, sent: Sent
+) -> Iterator[tuple[float, Reading]]:
+    """Run a gateway's filter, a second at a time; yields (time of arrival, item)."""
+    delays = {(r.tag, r.elapsed_s): recorded_s - at_s for at_s, recorded_s, r in readings}
+    seconds: dict[int, list[Reading]] = defaultdict(list)
+    for at_s, _, reading in readings:
+        seconds[math.floor(at_s)].append(reading)
+    last_s = max(seconds)
+    for second in range(min(seconds), last_s + 2):
+        began = time.process_time()
+        items = edge.take(seconds.get(second, ()), second + 1.0)
+        items += edge.due(second + 1.0) if second <= last_s else edge.flush()
+        sent.cpu_s += time.process_time() - began
+        ready_s = math.ceil((second + 1.0) / batch_s) * batch_s
+        for item in items:
+            late_s = delays[item.tag, item.elapsed_s] - 1.0
+            yield ready_s + max(late_s, 0.0) + LINK_S, item
+
+
+def count(
+    sent: Sent,
+    edge: EdgeFilter,
+    items: list[tuple[float, Reading]],
+    gateway_id: str,
+    start: datetime,
+) -> None:
+    """Add what one gateway sent."""
+    counts = edge.counts
+    sent.heard += counts.taken
+    sent.items += len(items)
+    sent.balanced = sent.balanced and counts.balanced and not counts.held
+    for name, value in {"folded": counts.folded, **counts.dropped}.items():
+        sent.counts[name] += value
+    batches: dict[float, list[Reading]] = defaultdict(list)
+    for arrives_s, item in items:
+        batches[arrives_s].append(item)
+    for n, (arrives_s, batch) in enumerate(sorted(batches.items())):
+        body = batch_bytes(f"{gateway_id}/{n:06d}", start + timedelta(seconds=arrives_s), batch)
+        sent.batches += 1
+        sent.raw_bytes += len(body)
+        sent.gzip_bytes += len(gzip.compress(body, 6, mtime=0))
+
+
+def batch_bytes(batch_id: str, sent_at: datetime, items: Sequence[Reading]) -> bytes:
+    """Return a batch in the native format."""
+    sightings = [{"tag": i.tag, "at": spelled(i.at), **i.members} for i in items]
+    batch = {"batch_id": batch_id, "sent_at": spelled(sent_at), "sightings": sightings}
+    return json.dumps(batch, separators=(",", ":")).encode()
+
+
+def spelled(at: datetime) -> str:
+    """Return a time as the wire format has it."""
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def envelope_of(item: Reading, tag_id: str, gateway_id: str) -> Envelope:
+    """Return the fact that ingest makes of an item."""
+    known = set(TagSighted.__struct_fields__)
+    named = {n: v for n, v in item.members.items() if n in known}
+    data = TagSighted(tag_id=tag_id, gateway_id=gateway_id, gateway_received_at=item.at, **named)
+    identity = uuid8(item.at, f"{gateway_id}/{tag_id}/{item.elapsed_s}".encode())
+    return Envelope(
+        id=identity, subject=tag_id, source="ingest/native", occurred_at=item.at, data=data,
+        time_quality="gateway_receive",
+    )  # fmt: skip
+
+
+def recorded(position: int, at: datetime, fact: Envelope) -> Recorded:
+    """Give a fact its place in the log."""
+    sealed = seal(fact)
+    return Recorded(position, at, fact.id, fact.subject, sealed.type, sealed.body)
+
+
+# -- the server
+
+
+def located(log: Sequence[Recorded], start: datetime) -> Located:
+    """Fold a log with locate."""
+    engine, zones = Engine(), defaultdict[str, list[tuple[float, str | None]]](list)
+    doubts: list[tuple[float, str]] = []
+    for n in range(0, len(log), 500):
+        engine.apply(log[n : n + 500])
+        for fact in engine.taken().facts:
+            at_s = (fact.occurred_at - start).total_seconds()
+            if isinstance(fact.data, TagZoneChanged):
+                zones[fact.data.tag_id].append((at_s, fact.data.zone_id))
+            elif isinstance(fact.data, TagPresenceChanged) and fact.data.state in DOUBTS:
+                doubts.append((at_s, fact.data.tag_id))
+    for changes in zones.values():
+        changes.sort(key=lambda c: c[0])
+    return Located(dict(zones), doubts)
+
+
+def false_doubts(world: World, said: Located) -> int:
+    """Return how often a tag that is on site with a living battery was called overdue or missing."""
+    end_s, dead = world.scenario.duration_s, world.truth.dead_tags
+    return sum(
+        world.truth.zone_at(tag, at_s) is not None and at_s <= dead.get(tag, end_s)
+        for at_s, tag in said.doubts
+    )
+
+
+def accuracy(world: World, zones: Zones) -> float:
+    """Return the share of (tag, moment) at which the zone is the true one.
+
+    For tags that are on site with a living battery.
+    """
+    right = total = 0
+    end_s, dead = int(world.scenario.duration_s), world.truth.dead_tags
+    for tag in world.truth.tag_ids:
+        changes, n, zone = zones.get(tag, []), 0, None
+        for second in range(SETTLED_S, end_s, SAMPLE_S):
+            while n < len(changes) and changes[n][0] <= second:
+                zone = changes[n][1]
+                n += 1
+            true = world.truth.zone_at(tag, second)
+            if true is not None and second <= dead.get(tag, end_s):
+                total += 1
+                right += zone == true
+    return right / total
+
+
+def dwell(zones: Zones, end_s: float) -> dict[tuple[str, str], float]:
+    """Return how long each tag was in each zone, seconds."""
+    found: dict[tuple[str, str], float] = defaultdict(float)
+    for tag, changes in zones.items():
+        ends = [at_s for at_s, _ in changes[1:]] + [end_s]
+        for (from_s, zone), until_s in zip(changes, ends, strict=True):
+            if zone is not None:
+                found[tag, zone] += max(until_s - max(from_s, 0.0), 0.0)
+    return dict(found)
+
+
+def true_dwell(world: World) -> dict[tuple[str, str], float]:
+    """Return how long each tag really was in each zone, seconds."""
+    end_s = world.scenario.duration_s
+    stays = {t: [(s.from_s, s.zone_id) for s in world.truth.stays(t)] for t in world.truth.tag_ids}
+    return dwell(stays, end_s)
+
+
+def by_zone(stays: Mapping[tuple[str, str], float]) -> dict[str, float]:
+    """Return dwell summed over tags, by zone, seconds."""
+    found: dict[str, float] = defaultdict(float)
+    for (_, zone), seconds in stays.items():
+        found[zone] += seconds
+    return dict(found)
+
+
+def change_pct(before: Mapping[Any, float], after: Mapping[Any, float]) -> float:
+    """Return the time that moved from one cell to another, in percent of all time."""
+    moved = sum(abs(after.get(k, 0.0) - before.get(k, 0.0)) for k in {*before, *after})
+    return 100.0 * moved / 2 / max(sum(before.values()), 1e-9)
+
+
+# -- figures
+
+
+def figures(scenario: Scenario, traits: Traits, rules: Rules | None = None) -> dict[str, Any]:
+    """Play a scenario with and without filters and compare."""
+    return compare(played(scenario), traits, rules)
+
+
+def compare(run: Played, traits: Traits, rules: Rules | None = None) -> dict[str, Any]:
+    """Compare a run as heard with the same run through filters."""
+    world, start = run.world, run.world.scenario.start_at
+    end_s = world.scenario.duration_s
+    thinned, sent = filtered(run, traits, rules)
+    as_heard, with_edge = located(run.log, start), located(thinned, start)
+    plain, edge = as_heard.zones, with_edge.zones
+    before, after, true = dwell(plain, end_s), dwell(edge, end_s), true_dwell(world)
+    tag_days = len(world.truth.tag_ids) * end_s / DAY_S
+    return {
+        "adverts_heard": sent.heard,
+        "items_sent": sent.items,
+        "fewer_items_pct": round(100.0 * (1 - sent.items / sent.heard), 2),
+        "messages_sent": sent.batches,
+        "fewer_messages_pct": round(100.0 * (1 - sent.batches / sent.heard), 2),
+        "balanced": sent.balanced,
+        "counts": dict(sent.counts),
+        "bytes_per_tag_day": round(sent.raw_bytes / tag_days),
+        "gzip_bytes_per_tag_day": round(sent.gzip_bytes / tag_days),
+        "gzip_bytes_per_item": round(sent.gzip_bytes / sent.items, 1),
+        "zone_accuracy_plain": round(accuracy(world, plain), 4),
+        "zone_accuracy_filtered": round(accuracy(world, edge), 4),
+        "dwell_change_by_zone_pct": round(change_pct(by_zone(before), by_zone(after)), 3),
+        "dwell_change_by_tag_pct": round(change_pct(before, after), 3),
+        "dwell_error_plain_pct": round(change_pct(true, before), 3),
+        "dwell_error_filtered_pct": round(change_pct(true, after), 3),
+        "zone_changes_plain": sum(len(c) for c in plain.values()),
+        "zone_changes_filtered": sum(len(c) for c in edge.values()),
+        "false_doubts_plain": false_doubts(world, as_heard),
+        "false_doubts_filtered": false_doubts(world, with_edge),
+        "filter_us_per_advert": round(1e6 * sent.cpu_s / sent.heard, 1),
+    }  # fmt: skip
+
+
+TRANSIT: Final = Traits("simulated", "transit", 1.0)
+STORAGE: Final = Traits("simulated", "storage", None)
+
+
+def shortened(duration_s: float, tags: int = 200) -> Scenario:
+    """Return a part of F1: the same hall, radio and faults, with its waves in a shorter time."""
+    whole = f1()
+    share = duration_s / whole.duration_s
+    faults = replace(whole.faults, outage_s=(30.0, 60.0))
+    behaviour = replace(whole.behaviour, wave_s=max(whole.behaviour.wave_s * share, 300.0))
+    return replace(
+        whole, duration_s=duration_s, tags_per_site=tags, behaviour=behaviour, faults=faults
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="simulated time")
+    parser.add_argument("--mode", choices=("transit", "storage"), action="append")
+    arguments = parser.parse_args()
+    scenario = f1() if arguments.seconds == 3600.0 else shortened(arguments.seconds)
+    run = played(scenario)
+    modes: Iterable[str] = arguments.mode or ("transit", "storage")
+    found = {m: compare(run, TRANSIT if m == "transit" else STORAGE) for m in modes}
+    if arguments.json:
+        print(json.dumps({"at": spelled(datetime.now(UTC)), **found}))
+        return
+    for mode, values in found.items():
+        print(mode)
+        print("\n".join(f"  {name}: {value}" for name, value in values.items()))
+
+
+if __name__ == "__main__":
+    main()
