@@ -64,17 +64,20 @@ def ccm_unverified(key: bytes, nonce: bytes, sealed: bytes) -> bytes:
     return _counter_mode(key, b"\x01" + nonce + b"\x00\x01", sealed)
 
 
-def eax_open(key: bytes, nonce: bytes, sealed: bytes, tag: bytes) -> bytes | None:
-    """Open AES-EAX with an empty header; None if it is not genuine.
+def eax_open(
+    key: bytes, nonce: bytes, sealed: bytes, tag: bytes, header: bytes = b""
+) -> bytes | None:
+    """Open AES-EAX; None if it is not genuine.
 
     Args:
         key: 16 octets.
         nonce: Any length.
         sealed: Ciphertext.
         tag: Its first octets, two or more.
+        header: Authenticated, not encrypted.
     """
-    start, empty, content = (_omac(key, k, part) for k, part in enumerate((nonce, b"", sealed)))
-    expected = bytes(a ^ b ^ c for a, b, c in zip(start, empty, content, strict=True))
+    start, beside, content = (_omac(key, k, part) for k, part in enumerate((nonce, header, sealed)))
+    expected = bytes(a ^ b ^ c for a, b, c in zip(start, beside, content, strict=True))
     return _counter_mode(key, start, sealed) if expected[: len(tag)] == tag else None
 
 
