@@ -10,7 +10,7 @@ from tagtrail_agent.filtering.errors import (
     RulesError,
     RulesSignatureError,
 )
-from tagtrail_agent.filtering.matching import Match, Traits, TraitsOf
+from tagtrail_agent.filtering.matching import Match, Traits, TraitsOf, enrolled_traits
 from tagtrail_agent.filtering.profile import Profile
 from tagtrail_agent.filtering.rules import Rules, default_rules, parse_rules
 from tagtrail_agent.filtering.signing import verified_rules
@@ -18,5 +18,5 @@ from tagtrail_agent.filtering.signing import verified_rules
 __all__ = [
     "Alarm", "AlarmRule", "AlarmSink", "AlarmWatch", "Counts", "EdgeFilter", "LogAndFile", "Match",
     "Profile", "Rules", "RulesDocumentError", "RulesError", "RulesSignatureError", "Traits",
-    "TraitsOf", "default_rules", "parse_rules", "verified_rules",
+    "TraitsOf", "default_rules", "enrolled_traits", "parse_rules", "verified_rules",
 ]  # fmt: skip

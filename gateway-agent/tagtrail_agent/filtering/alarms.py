@@ -19,7 +19,7 @@ DEAF_S: Final = 60.0
 """A gateway that heard no tag at all for this long may be deaf."""
 
 MOST_WATCHED: Final = 10_000
-"""Tags watched per rule; beyond that the longest silent one without an alarm is forgotten."""
+"""Tags watched per rule: a few megabytes."""
 
 
 class Alarm(NamedTuple):
@@ -92,6 +92,8 @@ class AlarmWatch:
         sink: Is told of every alarm, once when it is raised and once when it is cleared.
         traits_of: What the enrolment says about tags.
         gateway_id: Name of the agent's own gateway, for rules that name gateways.
+        most_watched: Tags watched per rule; beyond that the longest silent one without an alarm
+            is forgotten.
     """
 
     def __init__(
@@ -100,7 +102,9 @@ class AlarmWatch:
         sink: AlarmSink,
         traits_of: TraitsOf = no_traits,
         gateway_id: str | None = None,
+        most_watched: int = MOST_WATCHED,
     ) -> None:
+        self._most_watched = most_watched
         self._rules, self._sink = tuple(rules), sink
         self._traits_of, self._gateway_id = traits_of, gateway_id
         self._watches: list[dict[str, _Watch]] = [{} for _ in self._rules]
@@ -178,7 +182,7 @@ class AlarmWatch:
             return
         watch = watches.get(reading.tag)
         if watch is None:
-            _make_room(watches)
+            _make_room(watches, self._most_watched)
             watch = watches[reading.tag] = _Watch(reading.elapsed_s)
         watch.gateway_id = reading.gateway_id
         enough = watch.note(rule, reading.elapsed_s)
@@ -228,7 +232,7 @@ def _counts(rule: AlarmRule, reading: Reading) -> bool:
     return rule.holds_at(reading.at)
 
 
-def _make_room(watches: dict[str, _Watch]) -> None:
-    if len(watches) >= MOST_WATCHED:
+def _make_room(watches: dict[str, _Watch], most: int) -> None:
+    if len(watches) >= most:
         calm = [tag for tag, watch in watches.items() if not watch.raised] or list(watches)
         del watches[min(calm, key=lambda tag: watches[tag].last_s)]

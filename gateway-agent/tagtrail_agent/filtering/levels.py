@@ -9,7 +9,7 @@ believed, with half of the step as allowance, so that a step of `level_change_db
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from tagtrail_agent.filtering.profile import Profile
 
@@ -32,21 +32,6 @@ NOISE_DB: Final = 3.0
 """Noise assumed of a new link; the median of the links of a public capture was 2.8 dB."""
 
 
-class Blip(NamedTuple):
-    """What the test of one reading says.
-
-    Attributes:
-        doubted: Whether the reading is off.
-        side: +1 above the median, -1 below.
-    """
-
-    doubted: bool
-    side: int
-
-
-_GOOD: Final = Blip(False, 0)
-
-
 class Level:
     """The level of one link; times in seconds, levels in dBm."""
 
@@ -60,21 +45,25 @@ class Level:
         self._noise2 = NOISE_DB * NOISE_DB
         self._up = self._down = 0.0
 
-    def test(self, level_dbm: float, at_s: float, profile: Profile) -> Blip:
-        """Tell whether a reading is far from the last ones."""
+    def side(self, level_dbm: float, at_s: float, profile: Profile) -> int | None:
+        """Tell on which side of the last readings a reading is.
+
+        Returns:
+            +1 far above the median, -1 far below, 0 near; None: there is nothing to compare with.
+        """
         ring = self._ring
         if len(ring) < FEWEST or at_s - self._times_s[0] > FRESH_S:
-            return _GOOD
+            return None
         ordered = sorted(ring)
         median = ordered[len(ordered) // 2]
         off_db = level_dbm - median
         reach_db = profile.outlier_db
         if abs(off_db) <= reach_db:
-            return _GOOD
+            return 0
         spread_db = MAD_SIGMA * sorted(abs(v - median) for v in ring)[len(ring) // 2]
         if abs(off_db) <= profile.outlier_sigmas * spread_db:
-            return _GOOD
-        return Blip(True, 1 if off_db > 0 else -1)
+            return 0
+        return 1 if off_db > 0 else -1
 
     def remember(self, level_dbm: float, at_s: float) -> None:
         """Put a good reading into the ring."""

@@ -72,6 +72,7 @@ class Link:
         """Go on with other rules; what is held stays."""
         self._profile, self._heartbeat_s = profile, heartbeat_s
         self._spacing_s = min(max(self._spacing_s, profile.first_spacing_s), heartbeat_s)
+        self._next_s = min(self._next_s, self.sent_s + heartbeat_s)
 
     def hear(self, reading: Reading, books: Books) -> None:
         """Take a reading; what is to be sent is appended."""
@@ -205,25 +206,33 @@ class Link:
         urgent: bool,
     ) -> bool:
         """Hold a reading that is off; tells whether it was."""
-        at_s, level = reading.elapsed_s, self._level
-        blip = level.test(level_dbm, at_s, self._profile)
-        if self._doubted.readings and (not blip.doubted or blip.side != self._side):
-            books.drop("outlier", held=self._doubted.readings)
-            self._doubted.clear()
-        if not blip.doubted:
+        at_s = reading.elapsed_s
+        side = self._level.side(level_dbm, at_s, self._profile)
+        if self._doubted.readings and side != self._side:
+            self._judge_doubted(at_s, books, believed=side is None)
+        if not side:
             return False
-        self._side = blip.side
+        self._side = side
         self._doubted.add(reading, level_dbm, before_s)
         if self._doubted.readings >= self._profile.change_readings:
-            mean_dbm = self._doubted.mean_dbm
-            level.forget()
-            level.remember(level_dbm if mean_dbm is None else mean_dbm, at_s)
-            self._base.absorb(self._run)
-            self._run.absorb(self._doubted)
-            self._change(at_s, books)
+            self._judge_doubted(at_s, books, believed=True)
         elif urgent:
             self.flush(books)
         return True
+
+    def _judge_doubted(self, at_s: float, books: Books, *, believed: bool) -> None:
+        """Send the doubted readings as a change of level, or drop them as blips."""
+        if not believed:
+            books.drop("outlier", held=self._doubted.readings)
+            self._doubted.clear()
+            return
+        mean_dbm = self._doubted.mean_dbm
+        self._level.forget()
+        if mean_dbm is not None:
+            self._level.remember(mean_dbm, at_s)
+        self._base.absorb(self._run)
+        self._run.absorb(self._doubted)
+        self._change(at_s, books)
 
     def _weigh(
         self,

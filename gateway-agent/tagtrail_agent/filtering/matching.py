@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
 from tagtrail_agent.filtering import fields
+from tagtrail_agent.identity.enrolment import Enrolment
 
 
 class Traits(NamedTuple):
@@ -33,6 +34,16 @@ UNKNOWN: Final = Traits()
 def no_traits(tag: str) -> Traits:
     """Return the traits of any tag where no enrolment is known."""
     return UNKNOWN
+
+
+def enrolled_traits(enrolment: Enrolment) -> TraitsOf:
+    """Return what looks up the traits of the tags of an enrolment."""
+    known = {t.name: Traits(t.model, t.mode, t.interval_s) for t in enrolment.tags}
+
+    def traits_of(tag: str) -> Traits:
+        return known.get(tag, UNKNOWN)
+
+    return traits_of
 
 
 @dataclass(frozen=True, slots=True)

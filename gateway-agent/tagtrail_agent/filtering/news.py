@@ -26,7 +26,7 @@ class News:
             members: Of the reading.
             profile: Names the members, and how far they must change.
         """
-        urgent = False
+        urgent = profile.pass_flags and self._flags(members)
         for name, step in profile.pass_on.items():
             if name in members:
                 value = members[name]
@@ -40,6 +40,15 @@ class News:
             urgent = urgent or sequence is None or sequence != self._sequence
         self._sequence = sequence
         return urgent
+
+    def _flags(self, members: Mapping[str, Any]) -> bool:
+        """Note the members that are true or false; tells whether one is not as it was sent."""
+        changed = False
+        for name, value in members.items():
+            if value is True or value is False:
+                self._unsaid[name] = value
+                changed = changed or self._said.get(name) is not value
+        return changed
 
     def _is_step(self, name: str, value: Any, step: float) -> bool:
         """Tell whether a value is further from the one that was sent than its step.

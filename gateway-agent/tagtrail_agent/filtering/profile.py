@@ -45,6 +45,8 @@ class Profile:
         freeze_readings: So many readings in a row of exactly one level are suspect ...
         freeze_s: ... if they also took this long, seconds.
         refresh_s: Members that are left out while they do not change are sent this often, seconds.
+        pass_flags: Whether every member that is true or false passes at once when it changes: motion,
+            tamper, door, smoke, water.
         pass_on: Members whose change by more than this step passes at once; 0 = any change.
         pass_always: Members whose presence passes at once, unless the sequence is the last one.
         omit_unchanged: Members left out while they equal what was sent last.
@@ -67,13 +69,14 @@ class Profile:
     freeze_readings: int = 60
     freeze_s: float = 60.0
     refresh_s: float = 3600.0
+    pass_flags: bool = True
     pass_on: Mapping[str, float] = field(
         default_factory=lambda: {
-            "motion": 0.0, "battery_pct": 2.0, "battery_mv": 100.0, "temperature_c": 1.0,
-            "humidity_pct": 5.0,
+            "battery_pct": 2.0, "battery_mv": 100.0, "temperature_c": 1.0, "humidity_pct": 5.0,
+            "movement_counter": 3.0,
         }
     )  # fmt: skip
-    pass_always: tuple[str, ...] = ("button", "event", "tamper", "opening", "counter")
+    pass_always: tuple[str, ...] = ("button", "button_event", "event")
     omit_unchanged: tuple[str, ...] = (
         "battery_pct", "battery_mv", "temperature_c", "humidity_pct",
     )  # fmt: skip
@@ -110,6 +113,7 @@ READERS: Final[dict[str, fields.Reader]] = {
     "freeze_readings": fields.whole(2, 100_000),
     "freeze_s": _seconds,
     "refresh_s": fields.number(1.0, 604_800.0),
+    "pass_flags": fields.flag,
     "pass_on": fields.steps,
     "pass_always": fields.words,
     "omit_unchanged": fields.words,
