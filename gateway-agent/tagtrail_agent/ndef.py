@@ -121,8 +121,11 @@ def _record(form: int, kind: bytes, payload: bytes) -> Record:
 def _text(payload: bytes) -> Record:
     length = payload[0] & 0x3F
     language = payload[1 : 1 + length].decode("ascii", "replace")
-    coding = "utf-16" if payload[0] & 0x80 else "utf-8"
-    return Record("text", payload[1 + length :].decode(coding, "replace"), language)
+    text = payload[1 + length :]
+    coding = "utf-8"
+    if payload[0] & 0x80:
+        coding = "utf-16" if text[:2] in (b"\xfe\xff", b"\xff\xfe") else "utf-16-be"
+    return Record("text", text.decode(coding, "replace"), language)
 
 
 def _printable(payload: bytes) -> str:

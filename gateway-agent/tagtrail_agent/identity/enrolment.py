@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from tagtrail_agent.errors import AgentError
 from tagtrail_agent.identity.rolling import RollingKey
 from tagtrail_agent.identity.spelling import normal_identity
 
@@ -16,7 +17,7 @@ _KEY_KIND: Final = "irk:"
 _DEFAULT_EXPONENT: Final = 10
 
 
-class EnrolmentError(ValueError):
+class TagListError(AgentError):
     """The list of tags or the keys cannot be read; the text names the entry, never a key."""
 
 
@@ -96,12 +97,12 @@ class Enrolment:
         make the gateway deaf. Where two tags claim an identity, the later one has it.
 
         Raises:
-            EnrolmentError: the document is no list of tags, or a key or range cannot be read.
+            TagListError: the document is no list of tags, or a key or range cannot be read.
         """
         keys = keys or {}
         items = document.get("tags", [])
         if not isinstance(items, list | tuple):
-            raise EnrolmentError("tags must be a list")
+            raise TagListError("tags must be a list")
         tags: list[EnrolledTag] = []
         faults: list[str] = []
         for item in items:
@@ -167,7 +168,7 @@ def _identity(tag_id: str, written: object) -> str:
 def _range(written: object) -> str:
     kind, colon, start = str(written).rstrip("*").partition(":")
     if not colon or not kind or not start:
-        raise EnrolmentError(f"range {written!r}: write kind:beginning, such as epc:3034257BF7")
+        raise TagListError(f"range {written!r}: write kind:beginning, such as epc:3034257BF7")
     return f"{kind.lower()}:{start.upper() if kind.lower() in ('epc', 'tid') else start}"
 
 
@@ -186,10 +187,10 @@ def _positive(value: object) -> float | None:
 
 def _keys(tag_id: str, identities: tuple[str, ...], given: object) -> Keys:
     if not isinstance(given, Mapping):
-        raise EnrolmentError(f"keys of tag {tag_id!r} must be an object")
+        raise TagListError(f"keys of tag {tag_id!r} must be an object")
     strange = set(given) - {"irk", "mibeacon", "bthome", "eddystone", "fmdn"}
     if strange:
-        raise EnrolmentError(f"keys of tag {tag_id!r}: unknown {', '.join(sorted(strange))}")
+        raise TagListError(f"keys of tag {tag_id!r}: unknown {', '.join(sorted(strange))}")
     irk = _octets(tag_id, given, "irk", 16)
     if irk is None:
         own = next((i for i in identities if i.startswith(_KEY_KIND)), None)
@@ -213,7 +214,7 @@ def _octets(tag_id: str, given: Mapping[str, Any], name: str, *lengths: int) -> 
         key = b""
     if len(key) not in lengths:
         digits = " or ".join(str(2 * n) for n in lengths)
-        raise EnrolmentError(f"key {name!r} of tag {tag_id!r} must be {digits} hex digits")
+        raise TagListError(f"key {name!r} of tag {tag_id!r} must be {digits} hex digits")
     return key
 
 
@@ -222,17 +223,17 @@ def _rolling(tag_id: str, given: Mapping[str, Any], name: str, length: int) -> R
     if parts is None:
         return None
     if not isinstance(parts, Mapping):
-        raise EnrolmentError(f"key {name!r} of tag {tag_id!r} must be an object")
+        raise TagListError(f"key {name!r} of tag {tag_id!r} must be an object")
     key = _octets(tag_id, {name: parts.get("key", "")}, name, length)
     exponent = parts.get("exponent", _DEFAULT_EXPONENT)
     clock_s = parts.get("clock_s")
     if type(exponent) is not int or not 0 <= exponent <= 15:
-        raise EnrolmentError(f"key {name!r} of tag {tag_id!r}: exponent is 0 to 15")
+        raise TagListError(f"key {name!r} of tag {tag_id!r}: exponent is 0 to 15")
     if type(clock_s) is not int or not 0 <= clock_s < 2**32:
-        raise EnrolmentError(f"key {name!r} of tag {tag_id!r}: clock_s is the tag's clock, seconds")
+        raise TagListError(f"key {name!r} of tag {tag_id!r}: clock_s is the tag's clock, seconds")
     at = _moment(parts.get("clock_at"))
     if key is None or at is None:
-        raise EnrolmentError(f"key {name!r} of tag {tag_id!r}: clock_at is a time with an offset")
+        raise TagListError(f"key {name!r} of tag {tag_id!r}: clock_at is a time with an offset")
     return RollingKey(key, exponent, clock_s, at)
 
 
