@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 
 from tagtrail_locate.core.errors import DegenerateGeometryError, TooFewRangesError
 from tagtrail_locate.core.geometry import contains, contains_many, depth_m, to_site_frame
-from tagtrail_locate.core.multilateration import (
-    HUBER,
-    Bools,
-    Floats,
-    multilaterate,
-    solve_many,
-)
+from tagtrail_locate.core.multilateration import multilaterate
+from tagtrail_locate.core.range_solver import CHUNK, HUBER, Bools, Floats, solve_many
 from tagtrail_locate.core.smoothing import distance_m, level_db, tukey_mean
 
 ANCHORS = np.array(
@@ -124,6 +119,73 @@ def test_anchors_on_one_line_are_refused_with_advice() -> None:
         multilaterate(line, [5.0, 5.0, 8.0, 11.0])
 
 
+def test_anchors_on_one_line_leave_two_places_and_both_are_named() -> None:
+    line = [(0.0, 0.0), (5.0, 0.0), (10.0, 0.0), (15.0, 0.0)]
+
+    with pytest.raises(DegenerateGeometryError) as refused:
+        multilaterate(line, [math.dist(a, (4.0, 6.0)) for a in line])
+
+    assert refused.value.context["candidates_m"] in (
+        "4.00, 6.00 or 4.00, -6.00",
+        "4.00, -6.00 or 4.00, 6.00",
+    )
+
+
+def test_a_nearly_flat_layout_tells_of_the_mirror_image_that_fits_as_well() -> None:
+    bent = [(0.0, 0.0), (5.0, 0.6), (10.0, 0.0), (15.0, 0.6)]
+
+    fix = multilaterate(bent, [math.dist(a, (4.0, 6.0)) for a in bent], sigma_m=0.3)
+
+    assert math.dist((fix.x_m, fix.y_m), (4.0, 6.0)) < 0.1
+    assert len(fix.others) == 1
+    assert fix.others[0][1] == pytest.approx(-5.4, abs=0.6)
+
+
+def test_a_room_with_anchors_all_around_has_no_mirror_image() -> None:
+    chance = np.random.default_rng(6)
+    for _ in range(50):
+        place = (chance.uniform(1, 39), chance.uniform(1, 24))
+        ranges, _ = _ranges(chance, place, blocked=0.0)
+        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
+
+        assert fix.others == ()
+
+
+def test_anchors_at_one_height_leave_two_heights_and_both_are_told() -> None:
+    ceiling = [(x, y, 3.0) for x, y, _ in ANCHORS.tolist()]
+    ranges = [math.dist(a, (12.0, 9.0, 1.4)) for a in ceiling]
+
+    fix = multilaterate(ceiling, ranges, solve_height=True)
+
+    heights = sorted([fix.z_m or 0.0, *(z or 0.0 for _, _, z in fix.others)])
+    assert heights == pytest.approx([1.4, 4.6], abs=0.05)
+
+
+def _normalised_squares(blocked: float) -> Floats:
+    chance = np.random.default_rng(21)
+    squares = []
+    for _ in range(500):
+        place = (chance.uniform(1, 39), chance.uniform(1, 24))
+        ranges, _ = _ranges(chance, place, blocked=blocked)
+        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
+        miss = np.array([fix.x_m - place[0], fix.y_m - place[1]])
+        squares.append(miss @ np.linalg.inv(np.array(fix.covariance_m2)) @ miss)
+    return np.array(squares)
+
+
+def test_in_line_of_sight_the_normalised_error_is_that_of_two_degrees_of_freedom() -> None:
+    squares = _normalised_squares(0.0)
+
+    assert 1.4 < squares.mean() < 2.3
+    assert 0.90 < float(np.mean(squares < 5.99)) < 0.98
+
+
+def test_with_blocked_ranges_the_stated_area_still_holds_nine_places_of_ten() -> None:
+    squares = _normalised_squares(0.2)
+
+    assert 0.90 < float(np.mean(squares < 5.99)) < 0.98
+
+
 def test_anchors_just_off_one_line_are_accepted() -> None:
     bent = [(0.0, 0.0), (5.0, 1.5), (10.0, 0.0), (15.0, 1.5)]
     true = [math.dist(a, (4.0, 6.0)) for a in bent]
@@ -171,6 +233,19 @@ def test_a_problem_is_solved_alike_alone_and_among_many() -> None:
     ]
 
     assert np.array_equal(together.position_m, np.stack(alone))
+
+
+def test_many_rows_are_solved_like_few_across_the_borders_of_chunks() -> None:
+    chance = np.random.default_rng(9)
+    ranges = chance.uniform(3.0, 30.0, (2 * CHUNK + 3, 4))
+    sigma, used = np.full(ranges.shape, 0.1), np.ones(ranges.shape, bool)
+    some = np.array([0, 1, CHUNK - 1, CHUNK, 2 * CHUNK + 2])
+
+    many = solve_many(ANCHORS[:4, :2], ranges, sigma, used)
+    few = solve_many(ANCHORS[:4, :2], ranges[some], sigma[some], used[some])
+
+    assert np.array_equal(many.position_m[some], few.position_m)
+    assert np.array_equal(many.covariance_m2[some], few.covariance_m2)
 
 
 def test_the_mean_ignores_what_lies_outside_the_fence() -> None:

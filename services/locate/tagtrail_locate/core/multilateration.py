@@ -1,8 +1,8 @@
 """Positions from ranges: robust least squares over many tags at once, and one fix with rejection.
 
-`solve_many` is the numerics: Huber-weighted Levenberg-Marquardt, vectorised over problems, each
-row independent of the others. `multilaterate` is one fix for people: it refuses degenerate
-geometry, drops ranges that do not fit the rest (no line of sight lengthens them), and names them.
+`range_solver` has the numerics over many tags. `multilaterate` is one fix for people: it refuses
+degenerate geometry, drops ranges that do not fit the rest (no line of sight lengthens them), names
+them, and tells which other places fit as well.
 """
 
 from __future__ import annotations
@@ -13,25 +13,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from tagtrail_locate.core.errors import DegenerateGeometryError, TooFewRangesError
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
-
-HUBER: Final = 1.345
-"""Residuals beyond 1.345 sigma count linearly: 95 % efficiency on clean normal errors."""
-
-ITERATIONS: Final = 25
-"""From the linear start 4 to 8 are usual; more means that it does not converge."""
-
-STEP_M: Final = 1e-4
-"""A step below a tenth of a millimetre ends the search: ranges are a thousand times worse."""
-
-FLATNESS: Final = 0.04
-"""Anchors whose spread across is below 4 % of the spread along count as one line: at 25 m of
-length that is 1 m, where a range error of 0.15 m already moves the fix by several metres."""
+from tagtrail_locate.core.range_solver import (
+    Bools,
+    Floats,
+    Solutions,
+    principal_axis,
+    solve_many,
+)
 
 SUSPECT_SIGMAS: Final = 3.5
 """A range that misses the fix by this much is tried without."""
@@ -39,26 +29,14 @@ SUSPECT_SIGMAS: Final = 3.5
 WORTH: Final = 0.5
 """A range is dropped only if the rest then fits with less than half of the cost."""
 
+AS_GOOD: Final = 9.2
+"""A mirror image whose cost is not this much worse is told: 99 % of chi squared with 2 degrees."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Solutions:
-    """Fixes of B problems.
+BELOW_M: Final = 1.5
+"""Height of ceiling anchors over most tags."""
 
-    Attributes:
-        position_m: Shape (B, d), metres.
-        covariance_m2: Shape (B, d, d), square metres; scaled up where the ranges fit badly.
-        residual_m: Measured minus fitted, shape (B, n), metres; 0 for unused ranges.
-        cost: Huber cost in units of sigma squared, shape (B,).
-        converged: Shape (B,).
-        degenerate: Whether the used anchors (nearly) stand on one line, shape (B,).
-    """
-
-    position_m: Floats
-    covariance_m2: Floats
-    residual_m: Floats
-    cost: Floats
-    converged: Bools
-    degenerate: Bools
+APART_M: Final = 0.5
+"""Nearer to the fix than this, a mirror image is the same place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +51,9 @@ class Fix:
         covariance_m2: ((xx, xy), (xy, yy)), square metres.
         residuals_m: Measured minus fitted, also of rejected ranges, in the order given, metres.
         rejected: Indexes of the ranges that were not believed.
+        others: Other places x, y, z that fit nearly as well: mirror images by the line or the
+            plane that the anchors are close to; z as in `z_m`. `accuracy_m` does not cover
+            them: the zone, the floor or the track has to tell which place it is.
     """
 
     x_m: float
@@ -82,149 +63,7 @@ class Fix:
     covariance_m2: tuple[tuple[float, float], tuple[float, float]]
     residuals_m: tuple[float, ...]
     rejected: tuple[int, ...]
-
-
-def solve_many(
-    anchors_m: Floats,
-    ranges_m: Floats,
-    sigma_m: Floats,
-    used: Bools,
-    *,
-    offset_m: Floats | None = None,
-) -> Solutions:
-    """Solve many multilaterations at once.
-
-    Args:
-        anchors_m: Anchor positions, shape (B, n, d) or (n, d), d = 2 or 3, metres.
-        ranges_m: Measured distances, shape (B, n), metres.
-        sigma_m: Their standard deviations, shape (B, n), metres, > 0.
-        used: Which of them count, shape (B, n); at least d per row.
-        offset_m: Known distance along the axis that is not solved for (the height difference for
-            d = 2), shape (B, n) or (n,), metres; None = 0.
-
-    Returns:
-        One row per problem; a row never depends on the other rows.
-    """
-    count, width = ranges_m.shape
-    anchors = np.broadcast_to(anchors_m, (count, width, anchors_m.shape[-1]))
-    square = (
-        np.zeros((count, width))
-        if offset_m is None
-        else np.broadcast_to(np.square(offset_m), (count, width))
-    )
-    weight = np.where(used, 1.0 / np.square(sigma_m), 0.0)
-    problem = _Problem(anchors, ranges_m, weight, square)
-    position, converged = problem.search(problem.linear_start())
-    residual, jacobian = problem.residuals(position)
-    return Solutions(
-        position,
-        _covariance(residual, jacobian, weight * problem.huber(residual), used),
-        np.where(used, residual, 0.0),
-        problem.cost(residual),
-        converged,
-        _on_one_line(anchors, used),
-    )
-
-
-def _covariance(residual: Floats, jacobian: Floats, robust: Floats, used: Bools) -> Floats:
-    """Return the covariances of fixes, scaled up where the ranges fit worse than they say."""
-    dimensions = jacobian.shape[-1]
-    normal = np.einsum("bni,bn,bnj->bij", jacobian, robust, jacobian)
-    covariance: Floats = np.linalg.inv(normal + 1e-9 * np.eye(dimensions))
-    freedom = used.sum(axis=1) - dimensions
-    misfit = np.einsum("bn,bn->b", robust, np.square(residual)) / np.maximum(freedom, 1)
-    scale = np.maximum(np.where(freedom > 0, misfit, 1.0), 1.0)
-    return covariance * scale[:, None, None]
-
-
-class _Problem:
-    """The arrays of B problems and what is computed from them."""
-
-    def __init__(self, anchors: Floats, ranges: Floats, weight: Floats, square: Floats) -> None:
-        self._anchors, self._ranges = anchors, ranges
-        self._weight, self._square = weight, square
-
-    def linear_start(self) -> Floats:
-        """Return the least squares solution of the squared equations minus their mean."""
-        share = self._weight / self._weight.sum(axis=1, keepdims=True)
-        centre = np.einsum("bn,bni->bi", share, self._anchors)
-        local = self._anchors - centre[:, None, :]
-        level = np.square(local).sum(axis=2) + self._square - np.square(self._ranges)
-        level = level - np.einsum("bn,bn->b", share, level)[:, None]
-        normal = 2.0 * np.einsum("bni,bn,bnj->bij", local, share, local)
-        scale = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-        normal = normal + (1e-6 * scale + 1e-12) * np.eye(local.shape[-1])
-        right = np.einsum("bni,bn,bn->bi", local, share, level)
-        start: Floats = centre + _solved(normal, right)
-        return start
-
-    def residuals(self, position: Floats) -> tuple[Floats, Floats]:
-        """Return measured minus fitted (B, n), and the derivative of the fit (B, n, d)."""
-        away = position[:, None, :] - self._anchors
-        fitted = np.sqrt(np.square(away).sum(axis=2) + self._square)
-        return self._ranges - fitted, away / np.maximum(fitted, 1e-6)[:, :, None]
-
-    def huber(self, residual: Floats) -> Floats:
-        """Return the weights of iteratively re-weighted least squares, 0 to 1."""
-        scaled = np.abs(residual) * np.sqrt(self._weight)
-        weights: Floats = HUBER / np.maximum(scaled, HUBER)
-        return weights
-
-    def cost(self, residual: Floats) -> Floats:
-        """Return the Huber cost, shape (B,)."""
-        scaled = np.abs(residual) * np.sqrt(self._weight)
-        linear = HUBER * (2.0 * scaled - HUBER)
-        summed: Floats = np.where(scaled <= HUBER, np.square(scaled), linear).sum(axis=1)
-        return summed
-
-    def search(self, position: Floats) -> tuple[Floats, Bools]:
-        """Improve positions by damped Gauss-Newton steps; returns them and which converged."""
-        damping = np.full(len(position), 1e-6)
-        residual, jacobian = self.residuals(position)
-        cost = self.cost(residual)
-        converged = np.zeros(len(position), dtype=np.bool_)
-        identity = np.eye(position.shape[1])
-        for _ in range(ITERATIONS):
-            robust = self._weight * self.huber(residual)
-            normal = np.einsum("bni,bn,bnj->bij", jacobian, robust, jacobian)
-            scale = np.trace(normal, axis1=1, axis2=2) * damping + 1e-12
-            right = np.einsum("bni,bn,bn->bi", jacobian, robust, residual)
-            damped = normal + scale[:, None, None] * identity
-            step = _solved(damped, right)
-            trial = position + step
-            new_residual, new_jacobian = self.residuals(trial)
-            new_cost = self.cost(new_residual)
-            better = (new_cost <= cost) & ~converged
-            converged |= np.square(step).sum(axis=1) < STEP_M * STEP_M
-            position = np.where(better[:, None], trial, position)
-            residual = np.where(better[:, None], new_residual, residual)
-            jacobian = np.where(better[:, None, None], new_jacobian, jacobian)
-            cost = np.where(better, new_cost, cost)
-            damping = np.clip(np.where(better, damping * 0.2, damping * 8.0), 1e-9, 1e6)
-            if converged.all():
-                break
-        return position, converged
-
-
-def _solved(matrix: Floats, right: Floats) -> Floats:
-    """Solve B symmetric systems of 2 (in closed form, several times faster) or 3 unknowns."""
-    if right.shape[1] != 2:
-        return np.asarray(np.linalg.solve(matrix, right[:, :, None])[:, :, 0], dtype=np.float64)
-    a, b, c = matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 1]
-    p, q = right[:, 0], right[:, 1]
-    return np.stack([c * p - b * q, a * q - b * p], axis=1) / (a * c - b * b)[:, None]
-
-
-def _on_one_line(anchors: Floats, used: Bools) -> Bools:
-    """Tell where the used anchors' horizontal spread is flat, shape (B,)."""
-    plane = anchors[:, :, :2]
-    share = used / np.maximum(used.sum(axis=1, keepdims=True), 1)
-    local = plane - np.einsum("bn,bni->bi", share, plane)[:, None, :]
-    spread = np.einsum("bni,bn,bnj->bij", local, share, local)
-    middle = 0.5 * (spread[:, 0, 0] + spread[:, 1, 1])
-    swing = np.hypot(0.5 * (spread[:, 0, 0] - spread[:, 1, 1]), spread[:, 0, 1])
-    flat: Bools = middle - swing <= np.square(FLATNESS) * np.maximum(middle + swing, 1e-12)
-    return flat
+    others: tuple[tuple[float, float, float | None], ...] = ()
 
 
 def multilaterate(
@@ -252,7 +91,8 @@ def multilaterate(
 
     Raises:
         TooFewRangesError: fewer ranges than 3 (4 with `solve_height`).
-        DegenerateGeometryError: the anchors stand (nearly) on one line.
+        DegenerateGeometryError: the anchors stand (nearly) on one line; `candidates_m` names
+            both mirror images.
         ValueError: shapes differ, or a range is negative or not finite.
 
     Example:
@@ -269,8 +109,10 @@ def multilaterate(
         raise TooFewRangesError(text, ranges=len(ranges))
     offset = _offset(anchors, height_m, solve_height=solve_height)
     places = anchors[:, :dimensions]
-    used, solved = _believed(places, ranges, sigma, offset)
-    return _fix(places, ranges, offset, used, solved)
+    case = _Case(places, ranges, sigma, offset)
+    used, solved = _believed(case)
+    others = _mirrored(case, used, solved)
+    return _fix(places, ranges, offset, used, solved, others)
 
 
 def _offset(anchors: Floats, height_m: float | None, *, solve_height: bool) -> Floats:
@@ -283,37 +125,104 @@ def _offset(anchors: Floats, height_m: float | None, *, solve_height: bool) -> F
     return differences
 
 
-def _believed(
-    anchors: Floats, ranges: Floats, sigma: Floats, offset: Floats
-) -> tuple[Bools, Solutions]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Case:
+    """One problem: places (n, d), ranges (n,), their sigmas (n,), known offsets (n,), metres."""
+
+    anchors: Floats
+    ranges: Floats
+    sigma: Floats
+    offset: Floats
+
+    def solve(self, used: Bools) -> Solutions:
+        """Return the solutions with several choices of ranges, shape (k, n)."""
+        solved = self.solve_from(None, used)
+        if self.anchors.shape[1] == 2:
+            return solved
+        # Anchors at one height say nothing of z at first: begin below them, where tags are.
+        below = solved.position_m.copy()
+        below[:, 2] = np.mean(self.anchors[:, 2]) - BELOW_M
+        again = self.solve_from(below, used)
+        return again if np.add.reduce(again.cost - solved.cost) <= 0.0 else solved
+
+    def solve_from(self, starts: Floats | None, used: Bools) -> Solutions:
+        """Return the solutions found from several places, shape (k, d), None = linear ones."""
+        many, sigma = (np.repeat(v[None], len(used), axis=0) for v in (self.ranges, self.sigma))
+        return solve_many(self.anchors, many, sigma, used, offset_m=self.offset, start_m=starts)
+
+
+def _believed(case: _Case) -> tuple[Bools, Solutions]:
     """Drop ranges that do not fit the rest; returns what is left and its solution."""
-    dimensions = anchors.shape[1]
-    used = np.ones((1, len(ranges)), dtype=np.bool_)
-    solved = solve_many(anchors, ranges[None], sigma[None], used, offset_m=offset)
+    used = np.ones((1, len(case.ranges)), dtype=np.bool_)
+    solved = case.solve(used)
     if solved.degenerate[0]:
         raise DegenerateGeometryError(
             "the anchors stand on one line, so the mirror image fits as well; move one aside",
-            anchors=len(ranges),
+            anchors=len(case.ranges),
+            candidates_m=" or ".join(_both_sides(case)),
         )
-    while used.sum() >= dimensions + 2:
-        worst = np.max(np.abs(solved.residual_m[0]) / sigma)
+    while used.sum() >= case.anchors.shape[1] + 2:
+        worst = np.max(np.abs(solved.residual_m[0]) / case.sigma)
         if worst <= SUSPECT_SIGMAS:
             break
         without = np.flatnonzero(used[0])
         trial = np.repeat(used, len(without), axis=0)
         trial[np.arange(len(without)), without] = False
-        many = np.repeat(ranges[None], len(without), axis=0)
-        rest = solve_many(anchors, many, np.broadcast_to(sigma, many.shape), trial, offset_m=offset)
+        rest = case.solve(trial)
         cost = np.where(rest.degenerate, np.inf, rest.cost)
         best = int(np.argmin(cost))
         if cost[best] > WORTH * solved.cost[0]:
             break
         used = trial[best : best + 1]
-        solved = solve_many(anchors, ranges[None], sigma[None], used, offset_m=offset)
+        solved = case.solve(used)
     return used[0], solved
 
 
-def _fix(anchors: Floats, ranges: Floats, offset: Floats, used: Bools, solved: Solutions) -> Fix:
+def _mirrored(
+    case: _Case, used: Bools, solved: Solutions
+) -> tuple[tuple[float, float, float | None], ...]:
+    """Return the mirror images of a solution that fit nearly as well."""
+    place = solved.position_m[0]
+    axis = principal_axis(case.anchors[:, :, None], used[:, None])
+    nx, ny = -axis.uy[0], axis.ux[0]
+    across = (place[0] - axis.x_m[0]) * nx + (place[1] - axis.y_m[0]) * ny
+    starts = [place - 2.0 * across * np.array([nx, ny, 0.0])[: len(place)]]
+    if len(place) == 3:
+        level = float(np.mean(case.anchors[used, 2]))
+        starts.append(np.array([place[0], place[1], 2.0 * level - place[2]]))
+    again = case.solve_from(np.stack(starts), np.repeat(used[None], len(starts), axis=0))
+    found = []
+    for other, cost in zip(again.position_m, again.cost, strict=True):
+        apart = math.sqrt(float(np.add.reduce(np.square(other - place))))
+        if apart > APART_M and cost <= solved.cost[0] + AS_GOOD:
+            found.append((float(other[0]), float(other[1]), _height(other)))
+    return tuple(found)
+
+
+def _both_sides(case: _Case) -> list[str]:
+    """Return the two places, mirrored by the line of the anchors, that fit the ranges."""
+    used = np.ones((2, len(case.ranges)), dtype=np.bool_)
+    axis = principal_axis(case.anchors[:, :, None], used[:1].T)
+    middle = case.anchors.mean(axis=0)
+    aside = np.zeros(len(middle))
+    aside[0], aside[1] = -axis.uy[0], axis.ux[0]
+    reach = float(np.min(case.ranges)) + 1.0
+    solved = case.solve_from(np.stack([middle + reach * aside, middle - reach * aside]), used)
+    return [", ".join(f"{v:.2f}" for v in place) for place in solved.position_m.tolist()]
+
+
+def _height(place: Floats) -> float | None:
+    return float(place[2]) if len(place) == 3 else None
+
+
+def _fix(
+    anchors: Floats,
+    ranges: Floats,
+    offset: Floats,
+    used: Bools,
+    solved: Solutions,
+    others: tuple[tuple[float, float, float | None], ...],
+) -> Fix:
     position, covariance = solved.position_m[0], solved.covariance_m2[0]
     away = np.sqrt(np.square(anchors - position).sum(axis=1) + np.square(offset))
     xx, xy, yy = float(covariance[0, 0]), float(covariance[0, 1]), float(covariance[1, 1])
@@ -325,6 +234,7 @@ def _fix(anchors: Floats, ranges: Floats, offset: Floats, used: Bools, solved: S
         covariance_m2=((xx, xy), (xy, yy)),
         residuals_m=tuple((ranges - away).tolist()),
         rejected=tuple(np.flatnonzero(~used).tolist()),
+        others=others,
     )
 
 
