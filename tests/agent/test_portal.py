@@ -11,7 +11,13 @@ import pytest
 from tests.support.portal_passes import PORTAL, Noise, Way, reads_of
 
 from tagtrail_agent.inputs.direction import KEPT, Sighting, Track, direction_of
-from tagtrail_agent.inputs.portal import FoldingOptions, PortalOptions, Read, ReadFolder
+from tagtrail_agent.inputs.portal import (
+    PASSES_AT_ONCE,
+    FoldingOptions,
+    PortalOptions,
+    Read,
+    ReadFolder,
+)
 from tagtrail_agent.readings import Reading
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -241,7 +247,7 @@ def test_a_portal_may_be_a_receiver_of_its_own() -> None:
 def test_more_tags_than_fit_are_told_early_not_lost() -> None:
     folder = ReadFolder("reader-1", [PORTAL])
 
-    folder.add(Read(epc_of(n), 1, -50, 100.0) for n in range(2_500))
+    folder.add(Read(epc_of(n), 1, -50, 100.0) for n in range(PASSES_AT_ONCE + 500))
 
     assert len(folder.due(NOON, 100.5)) == 500
-    assert len(folder.flush(NOON, 100.5)) == 2_000
+    assert len(folder.flush(NOON, 100.5)) == PASSES_AT_ONCE

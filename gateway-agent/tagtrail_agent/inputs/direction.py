@@ -22,7 +22,7 @@ from typing import Final, Literal, NamedTuple
 
 Direction = Literal["in", "out", "turned_back", "unknown"]
 
-KEPT: Final = 64
+KEPT: Final = 40
 """Reads kept at each end of a pass; those between are counted only, so a tag that stands in the portal
 for hours takes no more memory than one that passes."""
 LONGEST_GAP_S: Final = 1.0

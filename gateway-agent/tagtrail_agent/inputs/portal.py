@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple
 from tagtrail_agent.inputs.direction import Sighting, Track, direction_of
 from tagtrail_agent.readings import Reading
 
-PASSES_AT_ONCE: Final = 2_000
-"""Passes under way at most; the one longest unread is told early beyond that."""
+PASSES_AT_ONCE: Final = 1_500
+"""Passes under way at most; the one longest unread is told early beyond that.
+About 15 MB if every tag stays long."""
 
 
 @dataclass(frozen=True, slots=True)

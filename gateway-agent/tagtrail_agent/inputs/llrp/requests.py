@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Final
 
 from tagtrail_agent.inputs.llrp.wire import Kind, Message, tlv
+
+Numbered = Callable[[int], Message]
+"""A request that waits for the number of its message."""
 
 ALL: Final = 0
 """Instead of the number of a specification: every one."""
