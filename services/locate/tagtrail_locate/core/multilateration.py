@@ -32,6 +32,9 @@ WORTH: Final = 0.5
 AS_GOOD: Final = 9.2
 """A mirror image whose cost is not this much worse is told: 99 % of chi squared with 2 degrees."""
 
+WIDE: Final = 0.1
+"""Anchors that spread across by a third of the spread along leave no mirror image."""
+
 BELOW_M: Final = 1.5
 """Height of ceiling anchors over most tags."""
 
@@ -186,10 +189,14 @@ def _mirrored(
     axis = principal_axis(case.anchors[:, :, None], used[:, None])
     nx, ny = -axis.uy[0], axis.ux[0]
     across = (place[0] - axis.x_m[0]) * nx + (place[1] - axis.y_m[0]) * ny
-    starts = [place - 2.0 * across * np.array([nx, ny, 0.0])[: len(place)]]
+    starts = []
+    if axis.across_m2[0] < WIDE * axis.along_m2[0]:
+        starts.append(place - 2.0 * across * np.array([nx, ny, 0.0])[: len(place)])
     if len(place) == 3:
         level = float(np.mean(case.anchors[used, 2]))
         starts.append(np.array([place[0], place[1], 2.0 * level - place[2]]))
+    if not starts:
+        return ()
     again = case.solve_from(np.stack(starts), np.repeat(used[None], len(starts), axis=0))
     found = []
     for other, cost in zip(again.position_m, again.cost, strict=True):
