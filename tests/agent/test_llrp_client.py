@@ -101,7 +101,7 @@ async def test_when_it_ends_it_tells_what_it_has_and_frees_the_reader(shared_dat
 
 async def test_the_portal_tells_a_direction(shared_data: Path) -> None:
     async with SimulatedReader(shared_data, EPCS[:4]).running() as simulated:
-        reader = reader_on(simulated.port, portals=(PortalOptions((1, 2), (3, 4)),))
+        reader = reader_on(simulated.port, portals=(PortalOptions(outer=(1, 2), inner=(3, 4)),))
         async with hearing(reader) as listener:
             await until(lambda: reader.counts["reads"] > 100)
 
@@ -190,7 +190,10 @@ async def test_reports_cut_or_broken_never_end_the_inventory() -> None:
     ("changed", "words"),
     [
         ({"antennas": (1, 5)}, "has 4 antenna ports, but antenna 5 is configured"),
-        ({"antennas": (1,), "portals": (PortalOptions((1,), (2,)),)}, "antenna 2, which is not in"),
+        (
+            {"antennas": (1,), "portals": (PortalOptions(outer=(1,), inner=(2,)),)},
+            "antenna 2, which is not in",
+        ),
     ],
 )
 async def test_antennas_that_cannot_work_end_the_input_with_what_to_do(
@@ -202,12 +205,12 @@ async def test_antennas_that_cannot_work_end_the_input_with_what_to_do(
 
 
 async def test_a_missing_ca_file_ends_the_input_with_what_to_do(tmp_path: Path) -> None:
-    reader = reader_on(1, tls_ca_file=str(tmp_path / "none.pem"))
+    reader = reader_on(1, tls_ca_file=tmp_path / "none.pem")
 
     with pytest.raises(AgentError, match="give a PEM file"):
         await reader.run(Listener())
 
 
-def test_a_session_that_gen2_does_not_know_is_refused() -> None:
-    with pytest.raises(AgentError, match="0, 1, 2 or 3"):
-        reader_on(1, session=4)
+def test_an_antenna_on_two_sides_is_refused_with_the_readers_name() -> None:
+    with pytest.raises(AgentError, match="reader rfid: antenna 1 stands on two sides"):
+        reader_on(1, portals=(PortalOptions(outer=(1,), inner=(1,)),))

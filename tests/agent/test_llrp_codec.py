@@ -114,16 +114,16 @@ def test_the_tag_report_is_read(vectors: dict[str, Any], reader_bytes: dict[str,
 
 
 def test_an_epc_of_another_length_is_read_from_its_bits() -> None:
-    sixty_bits = tlv(241, b"\x00\x3c", bytes.fromhex("e280116060000200"))
+    sixty_four_bits = tlv(241, b"\x00\x40", bytes.fromhex("e280116060000200"))
     uptime = b"\x83" + (5_000_000).to_bytes(8) + b"\x85" + (6_000_000).to_bytes(8)
-    report = tlv(240, sixty_bits, b"\x81\x00\x03\x86\xc4", uptime, tlv(1023, b"vendor's own"))
+    report = tlv(240, sixty_four_bits, b"\x81\x00\x03\x86\xc4", uptime, tlv(1023, b"vendor's own"))
 
     reads, faults = answers.read_report(report)
 
     assert faults == 0
     assert reads == [
         answers.TagRead(
-            "E28011606000020",
+            "E280116060000200",
             antenna=3,
             peak_rssi_dbm=-60,
             first_uptime_us=5_000_000,

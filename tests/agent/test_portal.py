@@ -236,7 +236,10 @@ def test_an_antenna_on_two_sides_is_refused() -> None:
 
 
 def test_a_portal_may_be_a_receiver_of_its_own() -> None:
-    doors = [PortalOptions((1,), (2,), "door-a"), PortalOptions((3,), (4,), "door-b")]
+    doors = [
+        PortalOptions(outer=(1,), inner=(2,), gateway_id="door-a"),
+        PortalOptions(outer=(3,), inner=(4,), gateway_id="door-b"),
+    ]
     folder = ReadFolder("reader-1", doors)
 
     folder.add(Read("E2", a, -50, 100.0) for a in (1, 3, 5))

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from tagtrail_agent.clock import Clock
+
 EARLIEST: Final = datetime(2010, 1, 1, tzinfo=UTC)
 """Earlier times are clocks that were never set."""
 TOLERANCE: Final = timedelta(minutes=5)
@@ -16,7 +18,7 @@ TOLERANCE: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """The two clocks of the gateway.
+    """Two clocks as functions; a `Clock`.
 
     Attributes:
         utc: Gives the wall clock, aware UTC; may jump.
@@ -25,6 +27,10 @@ class Clocks:
 
     utc: Callable[[], datetime]
     elapsed_s: Callable[[], float]
+
+    def now(self) -> datetime:
+        """Return the wall clock, aware UTC."""
+        return self.utc()
 
 
 class Backoff:
@@ -53,18 +59,18 @@ class Backoff:
         self._next_s = self._least_s
 
 
-def heard_at(own: datetime | None, clocks: Clocks) -> tuple[datetime, float]:
+def heard_at(own: datetime | None, clock: Clock) -> tuple[datetime, float]:
     """Return when something was heard, by both clocks.
 
     Args:
         own: The time that came with it; passed over before 2010 and more than 5 minutes ahead.
-        clocks: Of this gateway.
+        clock: Of this gateway.
 
     Returns:
         The wall clock, UTC, and the monotonic clock, seconds. Both lie in the past together if the
         message was late.
     """
-    now, elapsed_s = clocks.utc(), clocks.elapsed_s()
+    now, elapsed_s = clock.now(), clock.elapsed_s()
     if own is None or not EARLIEST <= own <= now + TOLERANCE:
         return now, elapsed_s
     return own, elapsed_s - max((now - own).total_seconds(), 0.0)

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
+from tagtrail_agent.binding import Range
 from tagtrail_agent.inputs.direction import Sighting, Track, direction_of
 from tagtrail_agent.readings import Reading
 
@@ -20,7 +21,7 @@ PASSES_AT_ONCE: Final = 1_500
 About 15 MB if every tag stays long."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PortalOptions:
     """One portal: a door, a gate, a tunnel.
 
@@ -35,7 +36,7 @@ class PortalOptions:
     gateway_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoldingOptions:
     """When reads belong together.
 
@@ -45,9 +46,9 @@ class FoldingOptions:
         min_reads: Fewer reads give no direction, >= 2.
     """
 
-    quiet_s: float = 2.0
-    longest_s: float = 30.0
-    min_reads: int = 4
+    quiet_s: Annotated[float, Range(0.1, 3_600)] = 2.0
+    longest_s: Annotated[float, Range(1, 86_400)] = 30.0
+    min_reads: Annotated[int, Range(2, 100)] = 4
 
 
 class Read(NamedTuple):
@@ -91,7 +92,7 @@ class ReadFolder:
     """Folds the reads of one reader.
 
     Args:
-        gateway_id: The reader, as receiver of its readings.
+        gateway_id: The reader, as receiver of its readings; None = the agent's own gateway.
         portals: Its portals; every other antenna folds on its own, without direction.
         options: When reads belong together.
 
@@ -101,7 +102,7 @@ class ReadFolder:
 
     def __init__(
         self,
-        gateway_id: str,
+        gateway_id: str | None,
         portals: Sequence[PortalOptions] = (),
         options: FoldingOptions | None = None,
     ) -> None:

@@ -204,9 +204,8 @@ def _epc(item: tuple[int, bytes]) -> str | None:
         return value.hex().upper()
     if kind != 241 or len(value) < 2:
         return None
-    digits = (int.from_bytes(value[:2], "big") + 3) // 4
-    text = value[2:].hex().upper()
-    return text[:digits] if 0 < digits <= len(text) else None
+    size = (int.from_bytes(value[:2], "big") + 7) // 8
+    return value[2 : 2 + size].hex().upper() if 0 < size <= len(value) - 2 else None
 
 
 def _within(body: bytes, outer: int) -> Iterator[tuple[int, bytes]]:

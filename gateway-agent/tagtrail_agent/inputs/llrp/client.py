@@ -9,10 +9,13 @@ import ssl
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 
+from tagtrail_agent.binding import Range
+from tagtrail_agent.clock import Clock
 from tagtrail_agent.errors import AgentError
-from tagtrail_agent.inputs.common import Backoff, Clocks
+from tagtrail_agent.inputs.common import Backoff
 from tagtrail_agent.inputs.llrp import answers, requests
 from tagtrail_agent.inputs.llrp.clock import ReaderClock
 from tagtrail_agent.inputs.llrp.wire import (
@@ -41,12 +44,12 @@ class ReaderFaultError(Exception):
     """The reader refuses, closes or speaks nonsense; connecting again may help."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LlrpOptions:
-    """One reader.
+    """kind = "rfid": one reader.
 
     Attributes:
-        gateway_id: Receiver that its readings name.
+        gateway_id: Receiver that its readings name; None = the agent's own gateway.
         host: Name or address.
         port: TCP port.
         tls_ca_file: PEM file of the authority that signed the reader's certificate; None = no TLS.
@@ -65,20 +68,20 @@ class LlrpOptions:
         folding: When reads belong together.
     """
 
-    gateway_id: str
     host: str
-    port: int = PLAIN_PORT
-    tls_ca_file: str | None = None
+    gateway_id: str | None = None
+    port: Annotated[int, Range(1, 65_535)] = PLAIN_PORT
+    tls_ca_file: Path | None = None
     antennas: tuple[int, ...] = ()
     power_dbm: float | None = None
-    session: int = 0
-    tag_population: int = 32
-    report_every_n: int = 100
-    report_timeout_ms: int = 200
-    keepalive_s: float = 10.0
-    answer_timeout_s: float = 5.0
-    retry_least_s: float = 1.0
-    retry_most_s: float = 60.0
+    session: Annotated[int, Range(0, 3)] = 0
+    tag_population: Annotated[int, Range(1, 65_535)] = 32
+    report_every_n: Annotated[int, Range(1, 65_535)] = 100
+    report_timeout_ms: Annotated[int, Range(1, 60_000)] = 200
+    keepalive_s: Annotated[float, Range(0.01, 3_600)] = 10.0
+    answer_timeout_s: Annotated[float, Range(0.1, 600)] = 5.0
+    retry_least_s: Annotated[float, Range(0.01, 600)] = 1.0
+    retry_most_s: Annotated[float, Range(0.1, 3_600)] = 60.0
     portals: tuple[PortalOptions, ...] = ()
     folding: FoldingOptions = field(default_factory=FoldingOptions)
 
@@ -87,29 +90,28 @@ class LlrpReader:
     """Inventories one reader for ever; see `Input`.
 
     Attributes:
-        name: `llrp:<gateway_id>`.
+        name: Name for figures and messages.
         counts: `connections`, `reads`, `readings`, and faults by reason.
         connected: Whether the reader inventories at present.
 
     Args:
         options: Which reader, and how.
-        clocks: Of this gateway.
+        clock: Both clocks.
+        name: Name for figures and messages.
 
     Raises:
         AgentError: the options contradict themselves.
     """
 
-    def __init__(self, options: LlrpOptions, clocks: Clocks) -> None:
-        self.name = f"llrp:{options.gateway_id}"
+    def __init__(self, options: LlrpOptions, clock: Clock, name: str = "rfid") -> None:
+        self.name = name
         self.counts: Counter[str] = Counter()
         self.connected = False
-        self._options, self._clocks = options, clocks
+        self._options, self._clock = options, clock
         try:
             self._folder = ReadFolder(options.gateway_id, options.portals, options.folding)
         except ValueError as error:
-            raise AgentError(f"reader {options.gateway_id}: {error}") from error
-        if not 0 <= options.session <= 3:
-            raise AgentError(f"reader {options.gateway_id}: session must be 0, 1, 2 or 3")
+            raise AgentError(f"reader {name}: {error}") from error
 
     async def run(self, ear: Ear) -> None:
         """Hear until cancelled.
@@ -132,7 +134,7 @@ class LlrpReader:
 
     def _hand_on(self, ear: Ear, *, last: bool = False) -> None:
         end = self._folder.flush if last else self._folder.due
-        readings = end(self._clocks.utc(), self._clocks.elapsed_s())
+        readings = end(self._clock.now(), self._clock.elapsed_s())
         if readings:
             self.counts["readings"] += len(readings)
             ear.hear(readings)
@@ -152,8 +154,7 @@ class LlrpReader:
     def _note(self, error: Exception) -> None:
         reason = "refused" if isinstance(error, ReaderFaultError) else "connection_lost"
         self.counts[reason] += 1
-        gateway_id = self._options.gateway_id
-        _log.warning("llrp.lost", extra={"gateway_id": gateway_id, "reason": str(error)[:200]})
+        _log.warning("llrp.lost", extra={"input": self.name, "reason": str(error)[:200]})
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[_Connection]:
@@ -175,7 +176,7 @@ class LlrpReader:
             return ssl.create_default_context(cafile=self._options.tls_ca_file)
         except OSError as error:
             raise AgentError(
-                f"reader {self._options.gateway_id}: the CA file {self._options.tls_ca_file} cannot "
+                f"reader {self.name}: the CA file {self._options.tls_ca_file} cannot "
                 f"be read ({error}); give a PEM file"
             ) from error
 
@@ -184,7 +185,7 @@ class LlrpReader:
         self.counts["connections"] += 1
         self.connected = True
         backoff.reset()
-        _log.info("llrp.inventorying", extra={"gateway_id": self._options.gateway_id})
+        _log.info("llrp.inventorying", extra={"input": self.name})
         clock, silence_s = ReaderClock(), self._options.keepalive_s * _KEEPALIVES_MISSED
         for message in connection.early:
             self._take(message, clock)
@@ -216,12 +217,12 @@ class LlrpReader:
         wanted = {*antennas, *(a for p in options.portals for a in (*p.outer, *p.inner))}
         if can.antennas and max(wanted) > can.antennas:
             raise AgentError(
-                f"reader {options.gateway_id} has {can.antennas} antenna ports, but antenna "
+                f"reader {self.name} has {can.antennas} antenna ports, but antenna "
                 f"{max(wanted)} is configured; correct `antennas` and the portals"
             )
         if unused := wanted - set(antennas):
             raise AgentError(
-                f"reader {options.gateway_id}: a portal has antenna {min(unused)}, which is not in "
+                f"reader {self.name}: a portal has antenna {min(unused)}, which is not in "
                 "use; add it to `antennas`"
             )
         power = None if options.power_dbm is None else _power_index(can, options.power_dbm)
@@ -240,7 +241,7 @@ class LlrpReader:
             self.counts["reads"] += sum(read.seen for read in reads)
             if faults:
                 self.counts["unreadable_report"] += faults
-            arrived_s = self._clocks.elapsed_s()
+            arrived_s = self._clock.elapsed_s()
             for read in reads:
                 self._folder.add(_reads(read, clock, arrived_s))
         elif message.kind == Kind.READER_EVENT_NOTIFICATION:
