@@ -83,7 +83,7 @@ def test_any_data_of_a_known_service_decodes_and_opens_or_not(
 
 
 def test_what_is_cut_short_does_not_hide_what_came_before() -> None:
-    whole = bytes.fromhex("0b16d2fc400161020c0903bf13")
+    whole = bytes.fromhex("0c16d2fc400161020c0903bf13")
 
     assert decode(whole + b"\x1e\xff\x4c").members["battery_pct"] == 97
 
