@@ -262,7 +262,7 @@ async def test_a_key_without_the_scope_is_refused(live: LocateDesk) -> None:
 @pytest.fixture
 async def socket(live: LocateDesk) -> AsyncIterator[Any]:
     """A WebSocket with the key of the tests in its header."""
-    address = str(live.http.base_url).replace("http", "ws") + OMLOX.lstrip("/") + "/ws/socket"
+    address = str(live.http.base_url).rstrip("/").replace("http", "ws", 1) + OMLOX + "/ws/socket"
     headers = {"Authorization": live.http.headers["Authorization"]}
     async with websockets.connect(address, additional_headers=headers) as connected:
         yield connected
@@ -276,7 +276,8 @@ async def test_a_subscriber_hears_locations_motions_and_fence_events(
     live: LocateDesk, socket: Any, samples: dict[str, Any]
 ) -> None:
     await live.append(two_zones())
-    await live.append([envelope(-1, AssetRegistered(asset_id="crate-1")),
+    await live.append([envelope(-1, TagRegistered(tag_id="tag-1", identities=("mac:ac233faca387",))),
+            envelope(-1, AssetRegistered(asset_id="crate-1")),
                        envelope(-1, TagBound(tag_id="tag-1", asset_id="crate-1"))])  # fmt: skip
     for topic in ("location_updates", "trackable_motions", "fence_events"):
         await socket.send(json.dumps({"event": "subscribe", "topic": topic}))
@@ -332,7 +333,7 @@ async def test_a_client_publishes_locations_and_errors_have_the_codes_of_the_hub
 
 
 async def test_a_client_without_a_key_is_not_served(live: LocateDesk) -> None:
-    address = str(live.http.base_url).replace("http", "ws") + OMLOX.lstrip("/") + "/ws/socket"
+    address = str(live.http.base_url).rstrip("/").replace("http", "ws", 1) + OMLOX + "/ws/socket"
     key = live.http.headers["Authorization"].removeprefix("Bearer ")
 
     async with websockets.connect(address) as stranger:

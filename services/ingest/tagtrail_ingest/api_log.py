@@ -65,7 +65,9 @@ def add_events(router: APIRouter, state: State) -> None:
         now = state.clock.now()
 
         async def act(first_at: Any) -> tuple[int, bytes]:
-            envelopes = _envelopes(state, body, first_at, idempotency_key)
+            envelopes = _envelopes(
+                state, body, first_at, idempotency_key, radio=who.role == "service"
+            )
             appended = await state.intake.append_facts(who.log_id, envelopes)
             results = [
                 AppendResult(
@@ -83,7 +85,9 @@ def add_events(router: APIRouter, state: State) -> None:
         return Response(answer, status, media_type=JSON)
 
 
-def _envelopes(state: State, body: bytes, first_at: Any, key: str | None) -> list[Envelope]:
+def _envelopes(
+    state: State, body: bytes, first_at: Any, key: str | None, *, radio: bool
+) -> list[Envelope]:
     try:
         events = msgspec.json.decode(body, type=EventsBody).events
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -97,6 +101,7 @@ def _envelopes(state: State, body: bytes, first_at: Any, key: str | None) -> lis
             event_id=uuid8(first_at, f"{key}\x00{i}".encode()) if key else state.ids.new(),
             at=first_at,
             trace=trace_id.get(),
+            radio=radio,
         )
         for i, new in enumerate(events)
     ]

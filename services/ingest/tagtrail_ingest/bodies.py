@@ -101,7 +101,13 @@ _SUBJECTS = (
 
 
 def envelope_of(
-    new: NewEvent, index: int, *, event_id: UUID, at: datetime, trace: str | None
+    new: NewEvent,
+    index: int,
+    *,
+    event_id: UUID,
+    at: datetime,
+    trace: str | None,
+    radio: bool = False,
 ) -> Envelope:
     """Return the fact of one item.
 
@@ -111,6 +117,8 @@ def envelope_of(
         event_id: Id to use if it has none.
         at: Time to use if it has none.
         trace: Correlation to use if it has none.
+        radio: Whether radio facts are taken: only a service's own key may send them here, because
+            it has found their tag itself.
 
     Raises:
         RejectedError: unknown type or version, data that do not fit, or a radio fact (those come
@@ -118,7 +126,7 @@ def envelope_of(
     """
     try:
         cls = type_of(new.type)
-        if not cls.FAMILY & BUSINESS_FAMILIES:
+        if not radio and not cls.FAMILY & BUSINESS_FAMILIES:
             raise RejectedError(f"{new.type} is a radio fact; send it to POST /v1/sightings")
         data = decode_data(new.type, new.version or cls.VERSION, new.data)
         subject = new.subject or _subject_of(data)

@@ -57,6 +57,7 @@ TAGS: Final = (
     ("log", "The immutable log: append, read, follow."),
     ("quarantine", "Messages that could not be read."),
     ("places", "Where tags are, and why."),
+    ("omlox", "The same as an omlox Hub v2."),
     ("registry", "Sites, zones, gateways, tags, assets, SKUs, bindings."),
     ("imports", "Tables of goods and tags, with a dry run and an undo."),
     ("stock", "What is where, now and at any moment of the past."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
 
@@ -11,14 +11,18 @@ from tagtrail_kernel.errors import ConflictError, NotFoundError, RejectedError
 from tagtrail_locate.omlox import store
 from tagtrail_locate.omlox.api_zones import add_zones
 from tagtrail_locate.omlox.face import (
+    BODY,
     CONFIRM,
     KINDS,
     PREFIX,
+    PROBLEMS,
     Confirm,
     Crs,
     Editor,
     Face,
+    ForeignId,
     GeoJson,
+    GeoRef,
     Reader,
     Registrar,
     Sender,
@@ -42,7 +46,7 @@ def _features(values: Sequence[Json], *, geojson: bool) -> Any:
 
 def router_of(views: Views, writer: Writer) -> APIRouter:
     """Return the routes; fixed paths come before those with an id."""
-    router = APIRouter(prefix=PREFIX, tags=["omlox"])
+    router = APIRouter(prefix=PREFIX, tags=["omlox"], responses=PROBLEMS)
     face = Face(views, writer)
     _add_lists(router, face)
     _add_places(router, face)
@@ -65,7 +69,7 @@ def _add_lists(router: APIRouter, face: Face) -> None:
 
 
 def _summary(face: Face, kind: Kind) -> Callable[..., Any]:
-    async def summary(who: Registrar, foreign_id: str | None = None) -> Response:
+    async def summary(who: Registrar, foreign_id: ForeignId = None) -> Response:
         things = await face.all(who.log_id, kind, foreign_id if kind == "zone" else None)
         return json_reply(await face.written(who.log_id, kind, things))
 
@@ -83,12 +87,22 @@ def _add_places(router: APIRouter, face: Face) -> None:
         found = await face.views.motions(who.log_id, crs=crs_of(crs))
         return json_reply(_features(found, geojson=geojson))
 
-    @router.put("/providers/locations", status_code=204, summary="Send locations, all or none")
+    @router.put(
+        "/providers/locations",
+        status_code=204,
+        summary="Send locations, all or none",
+        openapi_extra=BODY,
+    )
     async def omlox_put_locations(request: Request, who: Sender) -> Response:
         await face.writer.locate(who.log_id, _by_provider(await body_of(request)))
         return Response(status_code=204)
 
-    @router.put("/providers/proximities", status_code=204, summary="Send proximities, all or none")
+    @router.put(
+        "/providers/proximities",
+        status_code=204,
+        summary="Send proximities, all or none",
+        openapi_extra=BODY,
+    )
     async def omlox_put_proximities(request: Request, who: Sender) -> Response:
         await face.writer.approach(who.log_id, _by_provider(await body_of(request)))
         return Response(status_code=204)
@@ -103,7 +117,7 @@ def _by_provider(body: Any) -> list[tuple[str, Any]]:
 
 
 def _add_collection(router: APIRouter, face: Face, kind: Kind) -> None:
-    async def ids(who: Registrar, foreign_id: str | None = None) -> Response:
+    async def ids(who: Registrar, foreign_id: ForeignId = None) -> Response:
         things = await face.all(who.log_id, kind, foreign_id if kind == "zone" else None)
         if kind == "provider":
             return json_reply([provider_json(t)["id"] for t in things])
@@ -148,6 +162,7 @@ def _add_collection(router: APIRouter, face: Face, kind: Kind) -> None:
         router.add_api_route(
             path, action, methods=[method], status_code=status, summary=text,
             operation_id=f"omlox_{kind}_{name}",
+            openapi_extra=BODY if method in ("POST", "PUT") else None,
         )  # fmt: skip
 
 
@@ -182,7 +197,12 @@ def _add_members(router: APIRouter, face: Face) -> None:
         tag = await face.one(who.log_id, "provider", omlox_id)
         return json_reply(tag.document.get("sensors"))
 
-    @router.put("/providers/{omlox_id}/sensors", status_code=204, summary="Keep sensor data")
+    @router.put(
+        "/providers/{omlox_id}/sensors",
+        status_code=204,
+        summary="Keep sensor data",
+        openapi_extra=BODY,
+    )
     async def omlox_put_sensors(request: Request, who: Editor, omlox_id: ThingId) -> Response:
         tag = await face.one(who.log_id, "provider", omlox_id)
         await face.writer.sense(who.log_id, tag, await body_of(request))
@@ -200,7 +220,7 @@ def _add_trackable_members(router: APIRouter, face: Face) -> None:
 
     @router.get("/trackables/{omlox_id}/location", summary="Location of a trackable")
     async def omlox_trackable_location(
-        who: Reader, omlox_id: ThingId, crs: Crs = None, georef: bool = False
+        who: Reader, omlox_id: ThingId, crs: Crs = None, georef: GeoRef = False
     ) -> Response:
         asset = await face.one(who.log_id, "trackable", omlox_id)
         motions = await face.views.motions(
@@ -272,26 +292,39 @@ def _add_fence_members(router: APIRouter, face: Face) -> None:
 
 
 def _add_updates(router: APIRouter, face: Face) -> None:
-    @router.put("/providers/{omlox_id}/location", status_code=204, summary="Send a location")
+    @router.put(
+        "/providers/{omlox_id}/location",
+        status_code=204,
+        summary="Send a location",
+        openapi_extra=BODY,
+    )
     async def omlox_put_location(request: Request, who: Sender, omlox_id: ThingId) -> Response:
         await face.writer.locate(who.log_id, [(omlox_id, await body_of(request))])
         return Response(status_code=204)
 
-    @router.put("/providers/{omlox_id}/proximity", status_code=204, summary="Send a proximity")
+    @router.put(
+        "/providers/{omlox_id}/proximity",
+        status_code=204,
+        summary="Send a proximity",
+        openapi_extra=BODY,
+    )
     async def omlox_put_proximity(request: Request, who: Sender, omlox_id: ThingId) -> Response:
         await face.writer.approach(who.log_id, [(omlox_id, await body_of(request))])
         return Response(status_code=204)
 
-    for path in ("/providers/locations", "/providers/{omlox_id}/location"):
-        router.add_api_route(
-            path, _keep_locations, methods=["DELETE"], status_code=409,
-            summary="Refused: locations are facts of the log",
-            operation_id="omlox_delete_location" + ("s" if path.endswith("s") else ""),
-        )  # fmt: skip
+    @router.delete("/providers/locations", summary="Refused: locations are facts of the log")
+    async def omlox_delete_locations(who: Editor) -> Response:
+        raise ConflictError(_KEPT)
 
-
-async def _keep_locations(who: Editor) -> Response:
-    raise ConflictError(
-        "locations are computed from facts in the log and are not deleted; retire the provider, or "
-        "set the retention of sightings"
+    @router.delete(
+        "/providers/{omlox_id}/location", summary="Refused: locations are facts of the log"
     )
+    async def omlox_delete_location(who: Editor, omlox_id: ThingId) -> Response:
+        await face.one(who.log_id, "provider", omlox_id)
+        raise ConflictError(_KEPT)
+
+
+_KEPT: Final = (
+    "locations are computed from facts in the log and are not deleted; retire the provider, or set "
+    "the retention of sightings"
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from tagtrail_kernel.errors import RejectedError
-from tagtrail_locate.omlox.face import Face, GeoJson, Registrar, ThingId, body_of, json_reply
+from tagtrail_locate.omlox.face import BODY, Face, GeoJson, Registrar, ThingId, body_of, json_reply
 from tagtrail_locate.omlox.frames import LOCAL, WGS84, Frame, crs_of, frame_of_control_points
 from tagtrail_locate.omlox.ids import SITE
 from tagtrail_locate.omlox.objects import Plan, Thing, feature_of, region_of
@@ -14,7 +14,11 @@ from tagtrail_locate.omlox.objects import Plan, Thing, feature_of, region_of
 def add_zones(router: APIRouter, face: Face) -> None:
     """Add the routes that compute with a zone's frame."""
 
-    @router.put("/zones/{omlox_id}/transform", summary="Turn a point into the other system")
+    @router.put(
+        "/zones/{omlox_id}/transform",
+        summary="Turn a point into the other system",
+        openapi_extra=BODY,
+    )
     async def omlox_transform(
         request: Request, who: Registrar, omlox_id: ThingId, geojson: GeoJson = False
     ) -> Response:

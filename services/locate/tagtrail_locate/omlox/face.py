@@ -26,6 +26,16 @@ from tagtrail_locate.omlox.views import Views
 from tagtrail_locate.omlox.writer import Writer
 
 PREFIX: Final = "/omlox/v2"
+BODY: Final[dict[str, Any]] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}
+}
+"""Bodies are omlox objects; docs/omlox.md says which, and the answer names what does not fit."""
+
+PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    409: {"description": "It contradicts what is there, or needs a confirmation"},
+    422: {"description": "The object or a parameter does not fit"},
+}
+
 CONFIRM: Final = "delete-all"
 """Value of the header `Tagtrail-Confirm` without which a collection is not deleted."""
 
@@ -35,8 +45,12 @@ Reader = Annotated[Principal, Depends(requires("places:read"))]
 Sender = Annotated[Principal, Depends(requires("sightings:write"))]
 Crs = Annotated[str | None, Query(description="local (default) or EPSG:4326.")]
 GeoJson = Annotated[bool, Query(description="Answer with GeoJSON features.")]
+GeoRef = Annotated[bool, Query(description="Answer in EPSG:4326 if crs is not given.")]
 Confirm = Annotated[
     str | None, Header(alias="Tagtrail-Confirm", description=f"Must be `{CONFIRM}`.")
+]
+ForeignId = Annotated[
+    str | None, Query(max_length=200, description="Only the zone with this id elsewhere.")
 ]
 ThingId = Annotated[str, Path(max_length=200, description="omlox id, or our own id.")]
 

@@ -73,16 +73,20 @@ class Session:
     async def run(self) -> None:
         """Serve the client until it goes."""
         await self._sign_in(self._socket.headers.get("authorization"))
-        watch = asyncio.create_task(self._watch())
+        tasks = {asyncio.create_task(self._listen()), asyncio.create_task(self._watch())}
         try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _listen(self) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             while True:
                 await self._take(await self._socket.receive_text())
-        except (WebSocketDisconnect, RuntimeError):
-            return
-        finally:
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
 
     async def _sign_in(self, authorization: str | None) -> None:
         if authorization is None:
