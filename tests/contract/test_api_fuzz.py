@@ -25,7 +25,7 @@ from tests.support.api_docs import openapi
 from tagtrail_kernel.openapi import PROBLEM
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-EXAMPLES: Final = 4
+EXAMPLES: Final = 3
 """Requests of each kind for each operation."""
 
 BUDGET_S: Final = 120.0
