@@ -1,0 +1,279 @@
+"""One running agent: inputs, ear, outbox, sender, heartbeat, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from tagtrail_agent import remote
+from tagtrail_agent.assembly import input_of
+from tagtrail_agent.clock import Clock, ServerTime, SystemClock, boot_id
+from tagtrail_agent.config import Config, Credentials, credentials_in
+from tagtrail_agent.configuring import Configuring
+from tagtrail_agent.delivery.http import HttpLink
+from tagtrail_agent.delivery.link import Link
+from tagtrail_agent.delivery.mqtt import Broker, MqttLink
+from tagtrail_agent.delivery.sender import Pace, Sender
+from tagtrail_agent.errors import AgentError, ConfigError
+from tagtrail_agent.filtering import Alarm, LogAndFile, Rules, RulesError, parse_rules
+from tagtrail_agent.hearing import Hearing
+from tagtrail_agent.heartbeat import Heartbeat
+from tagtrail_agent.identity import Enrolment
+from tagtrail_agent.identity.enrolment import TagListError
+from tagtrail_agent.inputs.common import Backoff
+from tagtrail_agent.models import load_models
+from tagtrail_agent.outbox import Outbox
+from tagtrail_agent.readings import Input
+
+log = logging.getLogger(__name__)
+
+MB: Final = 1_048_576
+
+
+class Agent:
+    """Everything of one agent. Make it, `run` it.
+
+    Args:
+        config: Of agent.toml.
+        clock: Both clocks.
+        inputs: Instead of those of the configuration.
+
+    Raises:
+        AgentError: the configuration cannot work; says what to do.
+    """
+
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, inputs: Sequence[Input] | None = None
+    ) -> None:
+        self.config, self.clock = config, clock or SystemClock()
+        self.credentials = credentials_in(config.credentials_path)
+        self.boot = boot_id()
+        self.server_time = ServerTime()
+        self._prepare_state()
+        self.inputs = (
+            list(inputs)
+            if inputs is not None
+            else [input_of(config, entry, self.clock) for entry in config.inputs]
+        )
+        self.outbox = Outbox(
+            config.state / "outbox.db",
+            clock=self.clock,
+            boot=self.boot,
+            most_bytes=int(config.outbox.max_mb * MB),
+            most_age_s=config.outbox.max_age_days * 86_400,
+        )
+        self.alarms: list[Alarm] = []
+        self.pushed = self._kept()
+        self.hearing = Hearing(
+            self.outbox,
+            enrolment=self.enrolment(self.pushed),
+            rules=self._rules(),
+            filtering=config.filter.enabled,
+            decode_advert=load_models(*map(config.beside, config.tags.models)).decoder().decode,
+            clock=self.clock,
+            server_time=self.server_time,
+            boot=self.boot,
+            gateway_id=config.gateway.id,
+            alarm_sink=_Alarms(self.alarms, LogAndFile(config.state / "alarms.json")),
+        )
+        self.configuring = Configuring(self)
+        self.link = link_of(config, self.credentials, self.configuring.notice)
+        self.sender = Sender(
+            self.outbox,
+            self.link,
+            clock=self.clock,
+            server_time=self.server_time,
+            boot=self.boot,
+            gateway_id=config.gateway.id,
+            pace=_pace(config),
+        )
+        self.heartbeat = Heartbeat(self)
+        self.exit_code = 0
+
+    def _prepare_state(self) -> None:
+        state = self.config.state
+        try:
+            state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot make the folder {state} ({error.strerror}); name another one as "
+                "gateway.state"
+            ) from error
+
+    def _kept(self) -> remote.Pushed | None:
+        key = self.credentials.config_key
+        if key is None:
+            return None
+        return remote.kept(self.config.state, key=key, gateway_id=self.config.gateway.id)
+
+    def enrolment(self, pushed: remote.Pushed | None) -> Enrolment:
+        """Return the tags that may leave: the server's, else those of the file.
+
+        Raises:
+            ConfigError: a file cannot be read.
+        """
+        tags = self.config.tags
+        ranges = [*tags.ranges, *((pushed.settings.get("ranges") or ()) if pushed else ())]
+        listed: Any = pushed.tags if pushed is not None else []
+        try:
+            if pushed is None and tags.file is not None:
+                listed = json.loads(self.config.beside(tags.file).read_text(encoding="utf-8"))
+                listed = listed.get("tags", []) if isinstance(listed, dict) else listed
+            return Enrolment.parse({"tags": listed, "ranges": ranges}, self._tag_keys())
+        except (OSError, ValueError) as error:
+            place = ("tags", "keys" if isinstance(error, TagListError) else "file")
+            raise self.config.document.fault(place, f"cannot be used: {error}") from error
+
+    def _tag_keys(self) -> Mapping[str, Any]:
+        path = self.config.tags.keys
+        if path is None:
+            return {}
+        path = self.config.beside(path)
+        if path.stat().st_mode & 0o077:
+            raise self.config.document.fault(
+                ("tags", "keys"), f"is open to others; run: chmod 600 {path}"
+            )
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+
+    def _rules(self) -> Rules | None:
+        if self.pushed is not None and self.pushed.rules is not None:
+            return self.pushed.rules
+        path = self.config.filter.rules
+        if path is None:
+            return None
+        try:
+            return parse_rules(self.config.beside(path).read_bytes())
+        except (OSError, RulesError) as error:
+            raise self.config.document.fault(
+                ("filter", "rules"), f"cannot be used: {error}"
+            ) from error
+
+    def adopt(self, pushed: remote.Pushed) -> None:
+        """Go on with what the server pushed."""
+        self.hearing.adopt(self.enrolment(pushed), pushed.rules)
+        self.pushed = pushed
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until told to stop; what is heard is kept, what is kept stays for the next start.
+
+        Raises:
+            AgentError: an input can never work as configured.
+        """
+        await self.link.open()
+        tasks = [
+            asyncio.create_task(coroutine, name=name)
+            for name, coroutine in (
+                ("sender", self._for_ever("sender", self.sender.run)),
+                ("heartbeat", self._for_ever("heartbeat", self.heartbeat.run)),
+                ("config", self._for_ever("config", self.configuring.run)),
+                ("tend", self._for_ever("tend", self._tend)),
+                ("force", self._for_ever("force", self._force)),
+                *((i.name, i.run(self.hearing)) for i in self.inputs),
+            )
+        ]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await self._watch(stopping, tasks)
+        finally:
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            self.hearing.flush()
+            await self.link.close()
+            self.outbox.close()
+
+    @staticmethod
+    async def _watch(stopping: asyncio.Task[Any], tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Return when told to stop, or when every input of limited length has ended... never."""
+        waiting: set[asyncio.Task[Any]] = {stopping, *tasks}
+        while not stopping.done():
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                error = task.exception()
+                if isinstance(error, AgentError):
+                    raise error
+                if error is not None:
+                    log.error("input.failed", exc_info=error, extra={"input": task.get_name()})
+
+    @staticmethod
+    async def _for_ever(name: str, work: Any) -> None:
+        """Run a part again when it fails: one part's fault must not end the others."""
+        backoff = Backoff(1.0, 60.0)
+        while True:
+            try:
+                await work()
+            except Exception:
+                log.exception("agent.part_failed", extra={"part": name})
+            await asyncio.sleep(backoff.next_s())
+
+    async def _tend(self) -> None:
+        while True:
+            self.hearing.online = self.link.connected
+            self.hearing.tend()
+            self.outbox.tend(self.server_time)
+            await asyncio.sleep(1)
+
+    async def _force(self) -> None:
+        while True:
+            await asyncio.sleep(self.config.outbox.force_every_s)
+            await asyncio.to_thread(self.outbox.force)
+
+
+def link_of(config: Config, credentials: Credentials, on_config: Any = None) -> Link:
+    """Return the way to the server.
+
+    Raises:
+        ConfigError: there are no credentials for it.
+    """
+    server = config.server
+    ca_file = config.beside(server.ca_file) if server.ca_file else None
+    if server.way == "mqtt":
+        broker = Broker(
+            server.mqtt or "", credentials.mqtt_user, credentials.mqtt_password, ca_file
+        )
+        return MqttLink(
+            broker,
+            site_id=config.gateway.site,
+            gateway_id=config.gateway.id,
+            confirm_within_s=config.batch.confirm_within_s,
+            on_config=on_config,
+        )
+    if not credentials.key:
+        raise ConfigError(
+            f"there is no key in {config.credentials_path}; run `tagtrail-agent enrol` with a code"
+        )
+    return HttpLink(
+        server.url or "",
+        key=credentials.key,
+        gateway_id=config.gateway.id,
+        ca_file=ca_file,
+        timeout_s=config.batch.confirm_within_s,
+    )
+
+
+def _pace(config: Config) -> Pace:
+    batch = config.batch
+    return Pace(
+        most_items=batch.max_items,
+        wait_s=batch.wait_s,
+        tolerance_s=batch.clock_tolerance_s,
+        retry_s=batch.retry_s,
+        most_retry_s=batch.max_retry_s,
+    )
+
+
+class _Alarms:
+    """Writes alarms down, and keeps them for the next heartbeat."""
+
+    def __init__(self, waiting: list[Alarm], notes: LogAndFile) -> None:
+        self._waiting, self._notes = waiting, notes
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Take one."""
+        self._notes.alarm(alarm)
+        self._waiting.append(alarm)
+        del self._waiting[:-100]
