@@ -3,6 +3,7 @@
 * RejectedError (kernel)
   - TooFewRangesError        fewer ranges than unknowns
   - DegenerateGeometryError  the anchors (nearly) stand on one line, so a mirror image fits as well
+  - RefusedCalibrationError  measurements do not fix the constants that were asked for
 """
 
 from __future__ import annotations
@@ -20,3 +21,9 @@ class DegenerateGeometryError(RejectedError):
     """The anchors stand so that the ranges do not fix one point."""
 
     code, title = "degenerate-geometry", "Degenerate anchor geometry"
+
+
+class RefusedCalibrationError(RejectedError):
+    """The measurements are too few, or contradict the coordinates they were taken at."""
+
+    code, title = "refused-calibration", "Calibration refused"
