@@ -103,7 +103,7 @@ def load_models(*paths: Path) -> Catalogue:
         for key, given in _entries(path):
             place = f"{path.name}: model {key!r}"
             models[key] = _model(place, key, given)
-            layouts[key] = _layouts(place, given.get("adverts") or ())
+            layouts[key] = _layouts(place, given.get("adverts", []))
     return Catalogue(models, tuple(one for several in layouts.values() for one in several))
 
 
