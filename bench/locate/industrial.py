@@ -94,11 +94,18 @@ def surveyed(folder: Path, *, without: str | None) -> RangeSurvey:
     readings = {}
     for position, rounds in measured(folder).items():
         if position in places:
-            state = StillRanges()
-            for k in sorted(rounds):
-                state.take(rounds[k])
-            readings[position] = tuple(state.medians())
+            readings[position] = tuple(_middles(rounds))
     return RangeSurvey(anchors_of(folder), places, readings)
+
+
+def _middles(rounds: Rounds) -> Iterator[Reading]:
+    """Yield the median reading of each anchor over all rounds."""
+    by_anchor: dict[str, StillRanges] = {}
+    for k in sorted(rounds):
+        for reading in rounds[k]:
+            by_anchor.setdefault(reading.anchor_id, StillRanges()).take([reading])
+    for anchor_id in sorted(by_anchor):
+        yield from by_anchor[anchor_id].medians()
 
 
 def anchors_of(folder: Path) -> dict[str, Point]:

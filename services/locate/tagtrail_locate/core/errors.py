@@ -4,6 +4,7 @@
   - TooFewRangesError        fewer ranges than unknowns
   - DegenerateGeometryError  the anchors (nearly) stand on one line, so a mirror image fits as well
   - RefusedCalibrationError  measurements do not fix the constants that were asked for
+  - TooFewMarksError         a survey has too few places to judge by
 """
 
 from __future__ import annotations
@@ -27,3 +28,9 @@ class RefusedCalibrationError(RejectedError):
     """The measurements are too few, or contradict the coordinates they were taken at."""
 
     code, title = "refused-calibration", "Calibration refused"
+
+
+class TooFewMarksError(RejectedError):
+    """A survey has fewer marked places than a judgement needs."""
+
+    code, title = "too-few-marks", "Too few marked places"

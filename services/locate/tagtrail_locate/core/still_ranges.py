@@ -12,6 +12,13 @@ import msgspec
 MOST: Final = 30
 """Readings kept of an anchor: medians of more change by less than a centimetre."""
 
+STALE: Final = 8
+"""Rounds after which an anchor that is no longer heard does not count any more: what is heard once
+by chance, at the limit of its reach, is the worst range of all."""
+
+LEAST: Final = 5
+"""So many anchors count although they are no longer heard: three alone are one outlier from lost."""
+
 KNOWN: Final = 5
 """An anchor with fewer readings cannot tell whether the tag moved."""
 
@@ -43,10 +50,14 @@ class StillRanges(msgspec.Struct):
 
     Attributes:
         readings: The newest of each anchor, in order of arrival.
+        heard: Round in which each anchor was heard last.
+        rounds: Rounds taken.
         moves: How often it moved.
     """
 
     readings: dict[str, list[Reading]] = {}
+    heard: dict[str, int] = {}
+    rounds: int = 0
     moves: int = 0
 
     def take(self, round_: Iterable[Reading]) -> None:
@@ -56,14 +67,18 @@ class StillRanges(msgspec.Struct):
         moved = [r for r in known if abs(r.range_m - self._middle(r.anchor_id)) > MOVED_M]
         if len(moved) >= FEWEST_MOVED and 2 * len(moved) >= len(known):
             self.readings, self.moves = {}, self.moves + 1
+        self.rounds += 1
         for reading in fresh:
+            self.heard[reading.anchor_id] = self.rounds
             kept = self.readings.setdefault(reading.anchor_id, [])
             kept.append(reading)
             del kept[:-MOST]
 
     def medians(self) -> list[Reading]:
-        """Return one reading per anchor, in the order of their names."""
-        return [_median(self.readings[a]) for a in sorted(self.readings)]
+        """Return one reading per anchor heard lately, in the order of their names."""
+        newest = sorted(self.readings, key=lambda a: (-self.heard[a], a))
+        counted = {a for a in newest if self.heard[a] > self.rounds - STALE} | set(newest[:LEAST])
+        return [_median(self.readings[a]) for a in sorted(counted)]
 
     def _middle(self, anchor_id: str) -> float:
         return statistics.median(r.range_m for r in self.readings[anchor_id])
