@@ -134,6 +134,25 @@ def test_an_ephemeral_identifier_resolves_by_its_key_and_clock_and_learns_drift(
     assert found == 48
 
 
+def test_many_keys_are_computed_in_steps_and_all_tags_are_found_within_seconds() -> None:
+    clock = {"clock_s": 5000, "clock_at": "2026-11-24T12:00:00Z"}
+    keys = {f"t{n}": {"fmdn": {"key": f"{n:064x}", **clock}} for n in range(30)}
+    desk = resolver(*(tag(t, f"key:{t}") for t in keys), keys=keys)
+    frames = [
+        service(b"\x40" + fmdn_eid(n.to_bytes(32, "big"), 10, 5600) + b"\0") for n in range(30)
+    ]
+    rounds = 0
+    found: set[str] = set()
+    while len(found) < 30 and rounds < 5:
+        rounds += 1
+        for number, ad in enumerate(frames):
+            heard = desk.resolve(advert(f"5d00000000{number:02x}", ad, elapsed_s=2.0 * rounds))
+            found |= {heard.tag} if heard else set()
+
+    assert found == {f"key:t{n}" for n in range(30)}
+    assert rounds <= 2
+
+
 def test_an_ephemeral_identifier_of_another_time_or_key_is_a_strangers() -> None:
     key = {"key": "00" * 16, "clock_s": 0, "clock_at": "2026-11-24T12:00:00Z"}
     desk = resolver(tag("t1", "key:a"), keys={"t1": {"eddystone": key}})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from tagtrail_agent.decoding.crypto import block_cipher
@@ -17,6 +17,12 @@ _CLOCK: Final = 2**32
 DRIFT_WINDOWS: Final = 2
 """Identifiers tried before and after the expected one. Clocks may be 150 ppm off, half an hour
 in four months; whoever is heard meanwhile has the drift learnt."""
+
+
+STEP: Final = 8
+"""Identifiers computed in one go: one of FMDN takes 1 to 3 ms, and adverts wait meanwhile."""
+
+_FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,13 @@ class RollingKey:
 
     def window(self, at: datetime) -> int:
         """Return the number of the period at a time."""
-        since_s = (at - self.clock_at).total_seconds()
-        return int(self.clock_s + since_s) >> self.exponent
+        since_s = (at - self.clock_at) // timedelta(seconds=1)
+        return (self.clock_s + since_s) >> self.exponent
+
+    def bounds(self, window: int) -> tuple[datetime, datetime]:
+        """Return when a period begins and ends, UTC."""
+        start = self.clock_at + timedelta(seconds=(window << self.exponent) - self.clock_s)
+        return start, start + timedelta(seconds=1 << self.exponent)
 
     def window_s(self, window: int) -> int:
         """Return the tag's clock at the start of a period, seconds, 32 bits."""
@@ -147,33 +158,50 @@ class RollingTable:
         self._keys = tuple(keys)
         self._identifier = identifier
         self._drift = [0] * len(self._keys)
-        self._known: dict[tuple[int, int], bytes] = {}
+        self._windows: list[int] = []
+        self._known: dict[Found, bytes] = {}
         self._found: dict[bytes, Found] = {}
-        self._windows: tuple[int, ...] | None = None
+        self._missing: list[Found] = []
+        self._from = self._until = datetime.min.replace(tzinfo=UTC)
 
     def find(self, identifier: bytes, at: datetime) -> Found | None:
-        """Return whose identifier it is at a time; None if no key explains it."""
-        windows = tuple(key.window(at) for key in self._keys)
-        if windows != self._windows:
-            self._compute(windows)
+        """Return whose identifier it is at a time; None if no key explains it.
+
+        With many keys the first calls of a period answer None for some, because each call
+        computes a few identifiers only; tags repeat theirs every few seconds.
+        """
+        if not self._from <= at < self._until:
+            self._plan(at)
+        if self._missing:
+            self._compute()
         found = self._found.get(identifier)
         if found is not None:
-            self._drift[found.number] = found.window - windows[found.number]
+            self._drift[found.number] = found.window - self._windows[found.number]
         return found
 
     def drift(self, number: int) -> int:
         """Return by how many periods the clock of a key's tag was off when it was heard last."""
         return self._drift[number]
 
-    def _compute(self, windows: tuple[int, ...]) -> None:
-        """Compute the identifiers of the periods around now that are not known yet."""
-        known: dict[tuple[int, int], bytes] = {}
-        for number, key in enumerate(self._keys):
-            middle = windows[number] + self._drift[number]
-            for window in range(middle - DRIFT_WINDOWS, middle + DRIFT_WINDOWS + 1):
-                place = (number, window)
-                known[place] = self._known.get(place) or self._identifier(
-                    key.key, key.exponent, key.window_s(window)
-                )
-        self._known, self._windows = known, windows
-        self._found = {identifier: Found(*place) for place, identifier in known.items()}
+    def _plan(self, at: datetime) -> None:
+        """Decide which periods count from now on, and until when; likely ones are computed first."""
+        self._windows = [key.window(at) for key in self._keys]
+        bounds = [key.bounds(w) for key, w in zip(self._keys, self._windows, strict=True)]
+        self._from = max((start for start, _ in bounds), default=at)
+        self._until = min((end for _, end in bounds), default=_FOREVER)
+        wanted = [
+            Found(number, middle + self._drift[number] + offset)
+            for offset in sorted(range(-DRIFT_WINDOWS, DRIFT_WINDOWS + 1), key=abs)
+            for number, middle in enumerate(self._windows)
+        ]
+        self._known = {place: self._known[place] for place in wanted if place in self._known}
+        self._found = {identifier: place for place, identifier in self._known.items()}
+        self._missing = [place for place in reversed(wanted) if place not in self._known]
+
+    def _compute(self) -> None:
+        for _ in range(min(STEP, len(self._missing))):
+            place = self._missing.pop()
+            key = self._keys[place.number]
+            identifier = self._identifier(key.key, key.exponent, key.window_s(place.window))
+            self._known[place] = identifier
+            self._found[identifier] = place
