@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import re
 import subprocess
 import tomllib
@@ -114,6 +115,19 @@ def test_what_is_described_is_read_beside_what_is_known(tmp_path: Path) -> None:
     assert (both.members["battery_pct"], both.members["length"]) == (97, 1.5)
     assert 0xFEFE not in SERVICES
     assert 0x1234 not in COMPANIES
+
+
+def test_any_bytes_of_a_described_advert_raise_nothing(sixth: Path) -> None:
+    chance, decoder = random.Random(1), load_models(sixth).decoder()
+    full = 0
+    for _ in range(5000):
+        body = (
+            b"\xff\x34\x12" + chance.choice([b"", b"\x01"]) + chance.randbytes(chance.randrange(12))
+        )
+        decoded = decoder.decode(bytes([len(body)]) + body)
+        full += "motion" in decoded.members
+
+    assert 100 < full < 5000
 
 
 @pytest.mark.parametrize(
