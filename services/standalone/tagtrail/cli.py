@@ -15,6 +15,7 @@ import typer
 import uvloop
 
 from tagtrail import demonstration, diagnosis, rebuilding, running
+from tagtrail.locating import cli as locating
 from tagtrail.simulator.cli import simulate
 from tagtrail_kernel import logs
 from tagtrail_kernel.clock import SystemClock
@@ -34,6 +35,7 @@ keys = typer.Typer(
 bench = typer.Typer(help="Measure this machine against the limits in bench/.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
+app.add_typer(locating.app, name="locate")
 app.command()(simulate)
 
 T = TypeVar("T")

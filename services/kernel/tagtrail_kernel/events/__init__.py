@@ -8,3 +8,4 @@ from tagtrail_kernel.events import registrations as registrations
 from tagtrail_kernel.events import shipments as shipments
 from tagtrail_kernel.events import sightings as sightings
 from tagtrail_kernel.events import stock as stock
+from tagtrail_kernel.events import surveys as surveys

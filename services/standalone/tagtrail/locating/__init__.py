@@ -1,0 +1,1 @@
+"""`tagtrail locate`: surveying, calibrating and scoring a site over the API."""
