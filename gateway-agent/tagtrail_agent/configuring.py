@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -44,17 +45,18 @@ class Configuring:
         ca_file = agent.config.beside(server.ca_file) if server.ca_file else None
         headers = {"Authorization": f"Bearer {credentials.key}"}
         web = Web(server.url or "", ca_file=ca_file, headers=headers)
-        while True:
-            self._wanted.clear()
-            try:
-                await self._fetch(web)
-            except AgentError as error:
-                log.warning("config.not_fetched", extra={"cause": str(error)})
-            try:
-                async with asyncio.timeout(server.config_every_s):
-                    await self._wanted.wait()
-            except TimeoutError:
-                continue
+        try:
+            while True:
+                self._wanted.clear()
+                try:
+                    await self._fetch(web)
+                except AgentError as error:
+                    log.warning("config.not_fetched", extra={"cause": str(error)})
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(server.config_every_s):
+                        await self._wanted.wait()
+        finally:
+            web.close()
 
     async def _fetch(self, web: Web) -> None:
         agent = self._agent

@@ -43,8 +43,12 @@ class HttpLink:
         self._gateway_id = gateway_id
         self._free: queue.SimpleQueue[Web] = queue.SimpleQueue()
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        for _ in range(self.at_once + 1):
-            self._free.put(Web(url, ca_file=ca_file, headers=headers, timeout_s=timeout_s))
+        self._all = [
+            Web(url, ca_file=ca_file, headers=headers, timeout_s=timeout_s)
+            for _ in range(self.at_once + 1)
+        ]
+        for web in self._all:
+            self._free.put(web)
         self.sent_bytes = 0
         self._connected = True
         self.fault: str | None = None
@@ -95,8 +99,8 @@ class HttpLink:
 
     async def close(self) -> None:
         """End the connections."""
-        while not self._free.empty():
-            self._free.get().close()
+        for web in self._all:
+            web.close()
 
 
 def _is_time(text: str) -> bool:

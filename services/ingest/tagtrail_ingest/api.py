@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Response
 
 from tagtrail_ingest.answers import PROBLEMS, Limit, json_answer
+from tagtrail_ingest.api_gateways import add_gateways
 from tagtrail_ingest.api_log import add_events, add_log
 from tagtrail_ingest.api_quarantine import add_quarantine
 from tagtrail_ingest.api_sightings import add_sightings
@@ -22,6 +23,7 @@ def router_of(state: State) -> APIRouter:
     add_events(router, state)
     add_log(router, state)
     add_quarantine(router, state)
+    add_gateways(router, state)
     _add_overview(router, state)
     return router
 

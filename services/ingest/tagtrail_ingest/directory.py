@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
+from tagtrail_kernel.events.gateways import GatewayConfigured
 from tagtrail_kernel.events.registrations import (
     ConfigChanged,
     GatewayRegistered,
@@ -69,6 +70,10 @@ class Directory:
         open_enrolment: Whether unknown identities become tags by themselves.
         unenrolled: Identities heard without a tag, least recent first.
         sites: Site by zone, for outgoing topics.
+        registered: Enrolled tags, by id.
+        site_of_gateway: Site by registered gateway.
+        configurations: What was decided for gateways, by id.
+        configured_at: Position of the last event that changed what gateways are to know.
     """
 
     log_id: int
@@ -78,15 +83,18 @@ class Directory:
     open_enrolment: bool = False
     unenrolled: OrderedDict[str, Heard] = field(default_factory=OrderedDict)
     sites: dict[str, str] = field(default_factory=dict)
-    _identities: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    _tags: set[str] = field(default_factory=set)
-    _gateways: set[str] = field(default_factory=set)
+    registered: dict[str, TagRegistered] = field(default_factory=dict)
+    site_of_gateway: dict[str, str] = field(default_factory=dict)
+    configurations: dict[str, GatewayConfigured] = field(default_factory=dict)
+    configured_at: int = 0
 
     def fold(self, events: Iterable[Recorded], last: int) -> None:
         """Take in registry events up to a position; events already folded change nothing."""
         for event in events:
             if event.position > self.position:
                 self.apply(event.data)
+                if isinstance(event.data, _CONFIGURING):
+                    self.configured_at = event.position
         self.position = max(self.position, last)
 
     def apply(self, data: Event) -> None:
@@ -94,39 +102,40 @@ class Directory:
         match data:
             case TagRegistered():
                 self._forget(data.tag_id)
-                self._identities[data.tag_id] = data.identities
-                self._tags.add(data.tag_id)
+                self.registered[data.tag_id] = data
                 for identity in data.identities:
                     self.tag_of[identity] = data.tag_id
                     self.unenrolled.pop(identity, None)
             case TagRetired():
                 self._forget(data.tag_id)
-                self._tags.discard(data.tag_id)
             case ConfigChanged(section="enrolment"):
                 self.open_enrolment = data.values.get("mode") == "open"
             case RetentionSet():
                 self.retention[data.event_class] = data.keep_days
             case GatewayRegistered():
-                self._gateways.add(data.gateway_id)
+                self.site_of_gateway[data.gateway_id] = data.site_id
             case GatewayRetired():
-                self._gateways.discard(data.gateway_id)
+                self.site_of_gateway.pop(data.gateway_id, None)
+            case GatewayConfigured():
+                self.configurations[data.gateway_id] = data
             case ZoneRegistered():
                 self.sites[data.zone_id] = data.site_id
             case _:
                 pass
 
     def _forget(self, tag_id: str) -> None:
-        for identity in self._identities.pop(tag_id, ()):
+        before = self.registered.pop(tag_id, None)
+        for identity in before.identities if before is not None else ():
             if self.tag_of.get(identity) == tag_id:
                 del self.tag_of[identity]
 
     def has_gateway(self, gateway_id: str) -> bool:
         """Return whether a gateway is registered."""
-        return gateway_id in self._gateways
+        return gateway_id in self.site_of_gateway
 
     def knows(self, tag_id: str) -> bool:
         """Return whether a tag id is enrolled."""
-        return tag_id in self._tags or self.open_enrolment
+        return tag_id in self.registered or self.open_enrolment
 
     def resolve(self, identities: Sequence[str]) -> str | None:
         """Return the tag of the first identity that has one; None if nobody is enrolled."""
@@ -152,3 +161,7 @@ class Directory:
         self.unenrolled[identity] = heard
         while len(self.unenrolled) > MOST_UNENROLLED:
             self.unenrolled.popitem(last=False)
+
+
+_CONFIGURING: Final = (TagRegistered, TagRetired, GatewayRegistered, GatewayConfigured)
+"""What gateways are told of."""

@@ -67,6 +67,11 @@ class Delivery:
         return self.early and self.connection > 1
 
 
+def is_level(name: str) -> bool:
+    """Return whether a name can be one level of a topic that is published on."""
+    return bool(name) and name.isprintable() and not set(name) & set("+#/ ")
+
+
 Handle = Callable[[Sequence[Delivery]], Awaitable[None]]
 
 
@@ -108,6 +113,11 @@ class MqttSession:
         self._stopped = False
         self._client_now: paho.Client | None = None
         self.connected = False
+
+    @property
+    def connections(self) -> int:
+        """How often the broker has taken the session."""
+        return self._connection
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish with QoS 0 over the session; nothing happens while it is not connected."""

@@ -15,8 +15,9 @@ from tagtrail_ingest.api import router_of
 from tagtrail_ingest.appender import Appender
 from tagtrail_ingest.deliveries import Deliveries
 from tagtrail_ingest.directory import Directory
+from tagtrail_ingest.enrolment import Enrolments
 from tagtrail_ingest.intake import Intake
-from tagtrail_ingest.mqtt import MqttSession
+from tagtrail_ingest.mqtt import MqttSession, is_level
 from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
@@ -155,6 +156,27 @@ class Ingest:
         finally:
             await self._leadership.close()
 
+    async def announce_configurations(self) -> None:
+        """Tell gateways, retained, that there is something new to fetch; looks every second."""
+        log_id, announced, seen = await self._mqtt_tenant(), 0, 0
+        directory = self.intake.directory(log_id)
+        connection = 0
+        while True:
+            await asyncio.sleep(1)
+            session, latest = self._session, directory.configured_at
+            if session is None or not session.connected:
+                continue
+            if session.connections != connection:
+                connection, announced = session.connections, 0
+            if latest != announced and latest == seen:
+                body = msgspec.json.encode({"revision": latest})
+                for gateway_id, site_id in directory.site_of_gateway.items():
+                    if is_level(gateway_id) and is_level(site_id):
+                        topic = f"tagtrail/v1/{site_id}/{gateway_id}/config"
+                        session.publish(topic, body, retain=True)
+                announced = latest
+            seen = latest
+
     def _publish(self, topic: str, payload: bytes) -> None:
         if self._session is not None:
             self._session.publish(topic, payload)
@@ -195,6 +217,8 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         quarantine=ingest.quarantine,
         tallies=ingest.tallies,
         router=ingest.router,
+        enrolments=Enrolments(deps.database_of(NAME)),
+        access=deps.access,
         mqtt_connected=ingest.mqtt_connected,
     )
     if isinstance(deps.sink, DirectSink):
@@ -206,7 +230,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
     ]
     projections: Sequence[functools.partial[Relay]] = ()
     if deps.settings.mqtt_url:
-        tasks.append(ingest.hold_mqtt_session)
+        tasks += [ingest.hold_mqtt_session, ingest.announce_configurations]
         if settings.relay:
             projections = [
                 functools.partial(Relay, deps.settings.mqtt_url, settings.mqtt_client_id)

@@ -50,3 +50,8 @@ class IngestSettings(BaseSettings):
         default=True,
         description="Whether confirmed events go out on tagtrail/v1/<site>/events/<type>.",
     )
+    gateway_mqtt_url: str = Field(
+        default="",
+        description="Where enrolled gateways publish, mqtts://user:password@host:port as they reach "
+        "it; empty = they send by HTTP.",
+    )

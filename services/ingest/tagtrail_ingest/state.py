@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tagtrail_ingest.adapters import Router
+from tagtrail_ingest.enrolment import Enrolments
 from tagtrail_ingest.intake import Intake
 from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_ingest.tallies import Tallies
+from tagtrail_kernel.access import AccessStore
 from tagtrail_kernel.clock import Clock, Ids
 from tagtrail_kernel.idempotency import Idempotency
 from tagtrail_kernel.log import EventLog, Tail
@@ -30,6 +32,8 @@ class State:
         quarantine: Messages that could not be read.
         tallies: Counts.
         router: Topic rules.
+        enrolments: One-time codes and signing keys.
+        access: Tenants and keys.
         mqtt_connected: Whether this process holds a connected MQTT session.
     """
 
@@ -43,4 +47,6 @@ class State:
     quarantine: Quarantine
     tallies: Tallies
     router: Router
+    enrolments: Enrolments
+    access: AccessStore
     mqtt_connected: Callable[[], bool]

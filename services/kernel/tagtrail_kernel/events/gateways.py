@@ -34,3 +34,33 @@ class GatewayReported(Event, frozen=True, kw_only=True):
     site_id: Id | None = None
     gateway_sent_at: Aware | None = None
     received_at: Aware | None = None
+
+
+@event("gateway.enrolled", version=1, family=Family.REGISTRY)
+class GatewayEnrolled(Event, frozen=True, kw_only=True):
+    """A machine redeemed a one-time code and is this gateway from now on.
+
+    Attributes:
+        gateway_id: The gateway.
+        key_id: Public part of the key that it was given.
+        agent_version: Version of the agent, as it says itself.
+    """
+
+    gateway_id: Id
+    key_id: Text
+    agent_version: Text | None = None
+
+
+@event("gateway.configured", version=1, family=Family.REGISTRY)
+class GatewayConfigured(Event, frozen=True, kw_only=True):
+    """Somebody decided how a gateway filters and reports; replaces what was decided before.
+
+    Attributes:
+        gateway_id: The gateway; `_` stands for all gateways that have no decision of their own.
+        settings: What may be set from afar: `heartbeat_s`, `ranges`, `update`.
+        rules: Rules of the edge filter and of local alarms, as the agent documents them.
+    """
+
+    gateway_id: Id
+    settings: dict[str, Any] | None = None
+    rules: dict[str, Any] | None = None
