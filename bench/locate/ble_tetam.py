@@ -99,4 +99,4 @@ def packets_of(path: Path, names: tuple[str, ...]) -> Packets:
         (float(row["t"]), names.index(row["gateway"]), float(row["rssi"])) for row in rows(path)
     )
     at_s, gateway, level = zip(*read, strict=True)
-    return Packets(np.array(at_s), np.array(gateway), np.array(level))
+    return Packets(np.array(at_s), np.array(gateway), np.array(level), np.array(at_s))

@@ -24,14 +24,22 @@ class Packets(NamedTuple):
     """What was heard of one tag, in the order of time.
 
     Attributes:
-        at_s: When it became known, shape (n,), seconds, ascending.
+        at_s: When it was sent, shape (n,), seconds, ascending.
         gateway: Index of the gateway, shape (n,).
         level_db: Level, shape (n,), dBm.
+        known_s: When it became known, shape (n,), seconds; not before `at_s`.
     """
 
     at_s: Floats
     gateway: Indices
     level_db: Floats
+    known_s: Floats
+
+    def as_known(self) -> Packets:
+        """Return the packets as if each were sent when it became known."""
+        order = np.argsort(self.known_s, kind="stable")
+        known = self.known_s[order]
+        return Packets(known, self.gateway[order], self.level_db[order], known)
 
 
 class Moment(NamedTuple):
@@ -53,7 +61,10 @@ class Moment(NamedTuple):
 
 
 def follow(tracker: GridFilter, packets: Packets, delay_s: float) -> list[Moment]:
-    """Return an answer every `TICK_S`, each from packets until `delay_s` after it."""
+    """Return an answer every `TICK_S`, each from packets that are known `delay_s` after it."""
+    late_s = float(np.max(packets.known_s - packets.at_s))
+    if late_s > delay_s:
+        packets, late_s = packets.as_known(), 0.0
     first, last = float(packets.at_s[0]), float(packets.at_s[-1])
     count = int(np.ceil((last - first) / TICK_S)) + 1
     ticks: Floats = first + TICK_S * np.arange(count, dtype=np.float64)
@@ -62,7 +73,7 @@ def follow(tracker: GridFilter, packets: Packets, delay_s: float) -> list[Moment
         belief, evidence = tracker.step_with_evidence(belief, *part)
         masses.append(belief.mass[0])
         heard.append(evidence)
-    lag = int(np.floor(delay_s / TICK_S + 1e-9))
+    lag = int(np.floor((delay_s - late_s) / TICK_S + 1e-9))
     moments: list[Moment] = []
     for start in range(0, len(ticks), WINDOWS):
         rows = range(start, min(start + WINDOWS, len(ticks)))

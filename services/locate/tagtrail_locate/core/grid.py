@@ -41,11 +41,16 @@ class Grid:
         columns: Cells from west to east.
         x_m: Centres, shape (C,), metres.
         y_m: Centres, shape (C,), metres.
-        presence: Weight of a tag being there at all, shape (C,), >= 0; 0 outside.
+        inside: Where a tag can be at all, shape (C,).
+        presence: Weight of a moving tag being there, shape (C,), >= 0; 0 outside. A still one lies
+            anywhere inside, on desks and shelves too.
         zone: Index into `zone_names`, shape (C,); len(zone_names) = in no zone.
         zone_names: Zones, Z of them.
-        east: Share of motion that passes to the cell east of it, shape (rows, columns - 1), 0 to 1.
-        north: Share that passes to the cell north of it, shape (rows - 1, columns), 0 to 1.
+        east: Share of eastward motion that passes from each cell to the next, shape
+            (rows, columns - 1), 0 to 1; less where the next has less presence.
+        west: The same for westward motion across the same borders.
+        north: Share of northward motion that passes, shape (rows - 1, columns), 0 to 1.
+        south: The same for southward motion.
     """
 
     cell_m: float
@@ -55,11 +60,14 @@ class Grid:
     columns: int
     x_m: Floats
     y_m: Floats
+    inside: Booleans
     presence: Floats
     zone: Indices
     zone_names: tuple[str, ...]
     east: Floats
+    west: Floats
     north: Floats
+    south: Floats
 
     @property
     def cells(self) -> int:
@@ -91,7 +99,8 @@ def grid_over(
         outline_m: Where a tag can be at all, polygon, metres; None = anywhere in the zones. Its
             sides are walls.
         walls_m: Further walls as segments with gaps for the doors, metres.
-        presence: Weight of each cell, shape (C,), as `cells_over` counts them; None = 1 inside.
+        presence: Weight of a moving tag in each cell, shape (C,), as `cells_over` counts them;
+            0 = no tag at all; None = 1 inside.
 
     Raises:
         ValueError: no zones, an edge that is not positive, too many cells, or a wrong shape.
@@ -110,10 +119,14 @@ def grid_over(
             raise ValueError(f"presence has shape {presence.shape}, the grid {weight.shape}")
         weight = weight * presence
     walls = [*walls_m, *_sides(outline_m or ())]
-    east, north = _openness(centres.reshape(rows, columns, 2), inside.reshape(rows, columns), walls)
+    plane = weight.reshape(rows, columns)
+    across, along = _openness(centres.reshape(rows, columns, 2), plane > 0.0, walls)
+    east, west_ward = _gated(across, plane[:, :-1], plane[:, 1:])
+    north, south_ward = _gated(along, plane[:-1], plane[1:])
     return Grid(
-        cell_m, west, south, rows, columns, centres[:, 0].copy(), centres[:, 1].copy(), weight,
-        zone, tuple(zones), east, north,
+        cell_m, west, south, rows, columns, centres[:, 0].copy(), centres[:, 1].copy(), inside & (weight > 0.0),
+        weight,
+        zone, tuple(zones), east, west_ward, north, south_ward,
     )  # fmt: skip
 
 
@@ -155,6 +168,18 @@ def _openness(centres: Floats, inside: Booleans, walls: Sequence[Segment]) -> tu
         east[_crossed(centres[:, :-1], centres[:, 1:], wall)] = THROUGH_WALL
         north[_crossed(centres[:-1], centres[1:], wall)] = THROUGH_WALL
     return east, north
+
+
+def _gated(openness: Floats, here: Floats, there: Floats) -> tuple[Floats, Floats]:
+    """Return the share that passes from here to there and back.
+
+    Into a place of less presence passes the ratio of the two, so that a tag that moves about for
+    long is found in every cell as often as its presence says (the rule of Metropolis).
+    """
+    most = np.maximum(np.maximum(here, there), 1e-9)
+    onward = openness * np.where(there < here, there / most, 1.0)
+    back = openness * np.where(here < there, here / most, 1.0)
+    return onward, back
 
 
 def _crossed(starts: Floats, ends: Floats, wall: Segment) -> Booleans:

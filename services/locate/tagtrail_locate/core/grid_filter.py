@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tagtrail_locate.core import map_errors
 from tagtrail_locate.core.grid import Grid
 from tagtrail_locate.core.grid_motion import Gait, Motion
 from tagtrail_locate.core.level_table import PER_NAT, LevelTable, table_of
@@ -48,9 +49,13 @@ class FilterSettings:
         gait: How things move.
         correlation_s: How long readings of one gateway share an error while the tag moves, seconds.
         still_correlation_s: The same while it is still, seconds.
+        follow_paths: Whether these errors are followed along every path (for surveyed maps; costs as
+            much as G more tags) or only once per tag.
         jump_per_s: Rate at which a thing turns up anywhere (carried off unheard, or the belief was
             wrong).
-        offset_sd_db: How much tags differ in power from the map's tag; 0 = not at all.
+        map_error_db: How far one gateway's levels of one tag stay off the map (the tag's power, how it
+            is worn, what changed since the survey), standard deviation; 0 = not at all.
+        map_error_s: How long such an error lasts, seconds.
         area_share: Share of the belief that the area holds.
     """
 
@@ -58,7 +63,9 @@ class FilterSettings:
     correlation_s: float = 4.0
     still_correlation_s: float = 30.0
     jump_per_s: float = 0.002
-    offset_sd_db: float = 0.0
+    map_error_db: float = 1.2
+    map_error_s: float = 60.0
+    follow_paths: bool = False
     area_share: float = 0.95
 
 
@@ -67,15 +74,16 @@ class Belief(NamedTuple):
 
     Attributes:
         mass: Probability per mode and cell, shape (B, M, C), float32; sums to 1 per tag.
-        recent: Readings of the correlation time per gateway, shape (B, G + 1), float32.
-        offset_db: What each tag sends above the map's tag, shape (B,), dB.
-        offset_db2: Variance of it, shape (B,), dB².
+        recent: Readings of the correlation time per mast, shape (B, G + 1), float32.
+        error_db: What each gateway hears of the tag above the map, dB; shape (B, G), or
+            (B, G, M, C) if followed along every path; float32.
+        error_db2: Variance of it, shape (B, G), dB².
     """
 
     mass: Singles
     recent: Singles
-    offset_db: Floats
-    offset_db2: Floats
+    error_db: Singles
+    error_db2: Floats
 
 
 class Evidence(NamedTuple):
@@ -83,7 +91,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         dt_s: Time passed before it, shape (B,), seconds.
-        likelihood: Fit of each cell relative to the best, shape (B, C), float32, 0 to 1.
+        likelihood: Fit relative to the best, shape (B, 1, C) or (B, M, C), float32, 0 to 1.
     """
 
     dt_s: Floats
@@ -122,29 +130,31 @@ class GridFilter:
         Raises:
             ValueError: the map has other cells than the grid, or no cell has presence.
         """
-        total = float(grid.presence.sum())
-        if radio_map.mean_db.shape[1] != grid.cells or total <= 0.0:
+        if radio_map.mean_db.shape[1] != grid.cells or not grid.inside.any():
             raise ValueError(
                 "the radio map needs the grid's cells, and the grid a cell with presence"
             )
         self.grid, self.radio_map, self.settings = grid, radio_map, settings
         self.motion = Motion(grid, settings.gait)
         self.table: LevelTable = table_of(radio_map)
-        self._prior = (grid.presence / total).astype(np.float32)
-        self._inside = (grid.presence > 0.0).astype(np.float32)
+        self._prior = _prior(grid, self.motion.modes)
+        self._inside = grid.inside.astype(np.float32)
         self._exp = _exp_table()
-        self._mean_db = np.concatenate([radio_map.mean_db, np.zeros((1, grid.cells))])
+        self._mast = np.append(radio_map.mast, len(radio_map.gateways))
+        self._mean_db = np.concatenate([radio_map.mean_db, np.zeros((1, grid.cells))]).astype(
+            np.float32
+        )
         self._noise_db2 = np.append(np.mean(radio_map.sd_db**2, axis=1), 1.0)
 
     def start(self, count: int) -> Belief:
         """Return the belief about `count` tags of which nothing was heard."""
-        modes = self.motion.modes
-        mass = np.empty((count, modes, self.grid.cells), dtype=np.float32)
-        mass[:, 0] = self._prior * np.float32(0.5)
-        mass[:, 1:] = self._prior * np.float32(0.5 / (modes - 1))
-        recent = np.zeros((count, len(self.radio_map.gateways) + 1), dtype=np.float32)
-        variance = np.full(count, self.settings.offset_sd_db**2)
-        return Belief(mass, recent, np.zeros(count), variance)
+        mass = np.repeat(self._prior[None], count, axis=0)
+        gateways = len(self.radio_map.gateways)
+        recent = np.zeros((count, gateways + 1), dtype=np.float32)
+        paths = mass.shape[1:] if self.settings.follow_paths else ()
+        error = np.zeros((count, gateways, *paths), dtype=np.float32)
+        variance = np.full((count, gateways), self.settings.map_error_db**2)
+        return Belief(mass, recent, error, variance)
 
     def step(
         self, belief: Belief, dt_s: Floats, gateway: Indices, level_db: Floats, count: Floats
@@ -166,22 +176,34 @@ class GridFilter:
         """Do a step and return what the smoother needs of it; arguments as `step`."""
         recent = self._fade(belief, dt_s)
         weight = self._weights(recent, gateway, count)
-        likelihood = self._likelihood(belief, gateway, level_db, weight)
-        mass = self.predict(belief.mass, dt_s)
-        mass *= likelihood[:, None]
-        mass = _normal(mass, self._prior)
-        moved = Belief(mass, recent, belief.offset_db, belief.offset_db2)
-        if self.settings.offset_sd_db > 0.0:
-            moved = self._learn_offset(moved, gateway, level_db, weight)
-        return moved, Evidence(dt_s, likelihood)
+        kept = (1.0 / (1.0 + dt_s / self.settings.map_error_s))[:, None]
+        prior_db2 = self.settings.map_error_db**2
+        variance = map_errors.forgotten(belief.error_db2, kept, prior_db2)
+        gain, variance = self._gains(variance, gateway, level_db, weight)
+        if self.settings.follow_paths:
+            moved, error = map_errors.carried(self.motion, belief.mass, belief.error_db, dt_s, kept)
+            fit = map_errors.weighed(
+                self.table, self._mean_db, error, gateway, level_db, weight, gain
+            )
+            likelihood = self._relative(fit)
+            expected = self._jumped(moved, dt_s)
+        else:
+            error = belief.error_db * kept.astype(np.float32)
+            fit = self._fit(error, gateway, level_db, weight)
+            likelihood = self._relative(fit[:, None])
+            expected = self.predict(belief.mass, dt_s)
+            self._learn(error, expected, gateway, level_db, gain)
+        mass = normal(expected * likelihood, self._prior)
+        return Belief(mass, recent, error, variance), Evidence(dt_s, likelihood)
 
     def predict(self, mass: Singles, dt_s: Floats) -> Singles:
         """Move belief on in time without hearing anything, shape (B, M, C)."""
-        moved = self.motion.forward(mass, dt_s)
+        return self._jumped(self.motion.forward(mass, dt_s), dt_s)
+
+    def _jumped(self, moved: Singles, dt_s: Floats) -> Singles:
         jump = self._jump(dt_s)
-        moved *= np.float32(1.0) - jump
-        moved += jump * self._prior / np.float32(self.motion.modes)
-        return moved
+        jumped: Singles = moved * (np.float32(1.0) - jump) + jump * self._prior
+        return jumped
 
     def smoothed(self, mass: Singles, later: Sequence[Evidence]) -> Singles:
         """Return the belief about a past moment, given what was heard since.
@@ -195,21 +217,19 @@ class GridFilter:
         """
         value = np.ones_like(mass)
         for heard in reversed(later):
-            value *= heard.likelihood[:, None]
-            value = _scaled(value)
+            value *= heard.likelihood
+            value = scaled(value)
             jump = self._jump(heard.dt_s)
-            everywhere = _last_sum(value * (self._prior / np.float32(self.motion.modes)))
+            everywhere = last_sum(value * self._prior)
             value = self.motion.backward(value, heard.dt_s)
             value *= np.float32(1.0) - jump
             value += jump * everywhere[:, None, None]
-        return _normal(mass * value, self._prior)
+        return normal(mass * value, self._prior)
 
     def summary(self, mass: Singles) -> Place:
         """Tell zones, position and area of a belief, shape (B, M, C)."""
         grid = self.grid
-        cells = mass[:, 0].astype(np.float64)
-        for mode in range(1, mass.shape[1]):
-            cells += mass[:, mode]
+        cells = _over_modes(mass)
         zones = [np.add.reduce(cells * (grid.zone == z), axis=-1) for z in range(self._zones)]
         x = np.add.reduce(cells * grid.x_m, axis=-1)
         y = np.add.reduce(cells * grid.y_m, axis=-1)
@@ -244,7 +264,7 @@ class GridFilter:
 
     def _fade(self, belief: Belief, dt_s: Floats) -> Singles:
         """Return the recent readings per gateway after some time; longer remembered if still."""
-        still = np.minimum(_last_sum(belief.mass[:, :1]).astype(np.float64), 1.0)
+        still = np.minimum(last_sum(belief.mass[:, :1]).astype(np.float64), 1.0)
         settings = self.settings
         rate = (1.0 - still) / settings.correlation_s + still / settings.still_correlation_s
         kept: Singles = (1.0 / (1.0 + rate * dt_s)).astype(np.float32)[:, None]
@@ -259,45 +279,88 @@ class GridFilter:
         weight = np.zeros(gateway.shape, dtype=np.float32)
         rows = np.arange(len(recent))
         for reading in range(gateway.shape[1]):
-            which, own = gateway[:, reading], count[:, reading].astype(np.float32)
+            which, own = self._mast[gateway[:, reading]], count[:, reading].astype(np.float32)
             before = recent[rows, which]
             weight[:, reading] = own / (np.float32(1.0) + shared * before)
             recent[rows, which] = before + own
         return weight
 
-    def _likelihood(
-        self, belief: Belief, gateway: Indices, level_db: Floats, weight: Singles
+    def _gains(
+        self, variance: Floats, gateway: Indices, level_db: Floats, weight: Singles
+    ) -> tuple[Singles, Floats]:
+        """Return by which share each reading corrects its gateway's error, and what stays open.
+
+        Returns:
+            Gains, shape (B, N), 0 where nothing was heard; variance, shape (B, G), dB².
+        """
+        gain, rows = np.zeros(weight.shape, dtype=np.float32), np.arange(len(weight))
+        left = np.concatenate([variance, np.zeros((len(variance), 1))], axis=1)
+        for reading in range(gateway.shape[1]):
+            which = gateway[:, reading]
+            used = np.where(np.isnan(level_db[:, reading]), 0.0, weight[:, reading])
+            own = left[rows, which]
+            share = own * used / (own * used + self._noise_db2[which])
+            left[rows, which] = own * (1.0 - share)
+            gain[:, reading] = share.astype(np.float32)
+        return gain, left[:, :-1]
+
+    def _fit(
+        self, error_db: Singles, gateway: Indices, level_db: Floats, weight: Singles
     ) -> Singles:
-        level = self.table.rows(level_db, belief.offset_db)
-        nats = np.zeros((len(gateway), self.grid.cells), dtype=np.float32)
+        """Return how well each cell fits the readings, in table steps, shape (B, C)."""
+        rows = np.arange(len(gateway))[:, None]
+        own = np.minimum(gateway, error_db.shape[1] - 1)
+        level = self.table.rows(level_db - error_db[rows, own])
+        fit = np.zeros((len(gateway), self.grid.cells), dtype=np.float32)
         for reading in range(gateway.shape[1]):
             fits = self.table.fits[gateway[:, reading], level[:, reading]]
-            nats += fits * weight[:, reading, None]
-        best = np.maximum.reduce(np.where(self._inside > 0, nats, np.float32(-3e38)), axis=-1)
-        steps = np.rint((best[:, None] - nats) * np.float32(PER_NAT_EXP / PER_NAT))
+            fit += fits * weight[:, reading, None]
+        return fit
+
+    def _relative(self, fit: Singles) -> Singles:
+        """Return the likelihood relative to the best cell's, same shape, 0 outside."""
+        reachable = np.where(self._inside > 0, fit, np.float32(-3e38)).reshape(len(fit), -1)
+        best = np.maximum.reduce(reachable, axis=-1)[:, None, None]
+        steps = np.rint((best - fit) * np.float32(PER_NAT_EXP / PER_NAT))
         index = np.clip(steps, 0, len(self._exp) - 1).astype(np.intp)
         likelihood: Singles = np.take(self._exp, index) * self._inside
         return likelihood
 
-    def _learn_offset(
-        self, belief: Belief, gateway: Indices, level_db: Floats, weight: Singles
-    ) -> Belief:
-        """Correct each tag's power by what it is heard above the map, where it is believed."""
-        cells = belief.mass[:, 0].astype(np.float64)
-        for mode in range(1, belief.mass.shape[1]):
-            cells += belief.mass[:, mode]
-        offset, variance = belief.offset_db, belief.offset_db2
+    def _learn(
+        self,
+        error_db: Singles,
+        expected: Singles,
+        gateway: Indices,
+        level_db: Floats,
+        gain: Singles,
+    ) -> None:
+        """Correct the errors in place by what the map expected over the predicted belief.
+
+        The spread of the map's mean over the belief counts as noise, so that a tag whose place is
+        open teaches little.
+        """
+        if self.settings.map_error_db <= 0.0:
+            return
+        cells, rows = _over_modes(expected), np.arange(len(expected))
         for reading in range(gateway.shape[1]):
             which, level = gateway[:, reading], level_db[:, reading]
-            expected = self._mean_db[which]
-            mean = np.add.reduce(cells * expected, axis=-1)
-            spread = np.add.reduce(cells * (expected - mean[:, None]) ** 2, axis=-1)
-            used = np.where(np.isnan(level), 0.0, weight[:, reading].astype(np.float64))
-            noise = self._noise_db2[which] + spread
-            gain = variance * used / (variance * used + noise)
-            offset = offset + gain * np.where(np.isnan(level), 0.0, level - mean - offset)
-            variance = variance * (1.0 - gain)
-        return belief._replace(offset_db=offset, offset_db2=variance)
+            levels = self._mean_db[which].astype(np.float64)
+            mean = np.add.reduce(cells * levels, axis=-1)
+            away = levels - mean[:, None]
+            spread = np.add.reduce(cells * away * away, axis=-1)
+            noise = self._noise_db2[which]
+            share = gain[:, reading] * noise / (noise + spread)
+            own = np.minimum(which, error_db.shape[1] - 1)
+            innovation = np.where(np.isnan(level), 0.0, level - mean - error_db[rows, own])
+            error_db[rows, own] += (share * np.clip(innovation, -10.0, 10.0)).astype(np.float32)
+
+
+def _prior(grid: Grid, modes: int) -> Singles:
+    """Return the belief about a tag of which nothing was heard, shape (M, C)."""
+    prior = np.empty((modes, grid.cells))
+    prior[0] = 0.5 * grid.inside / grid.inside.sum()
+    prior[1:] = 0.5 / (modes - 1) * grid.presence / grid.presence.sum()
+    return prior.astype(np.float32)
 
 
 def _exp_table() -> Singles:
@@ -309,27 +372,34 @@ def _exp_table() -> Singles:
     return table.astype(np.float32)
 
 
+def _over_modes(mass: Singles) -> Floats:
+    """Return the belief per cell, shape (B, C)."""
+    cells: Floats = mass[:, 0].astype(np.float64)
+    for mode in range(1, mass.shape[1]):
+        cells += mass[:, mode]
+    return cells
+
+
 def _pairs(east: Floats, north: Floats) -> tuple[tuple[Floats, Floats], ...]:
     return (east, east), (east, north), (north, north)
 
 
-def _last_sum(values: Singles) -> Singles:
+def last_sum(values: Singles) -> Singles:
     """Return the total of each tag, shape (B,)."""
     total: Singles = np.add.reduce(values.reshape(len(values), -1), axis=-1)
     return total
 
 
-def _scaled(values: Singles) -> Singles:
+def scaled(values: Singles) -> Singles:
     """Return values divided by the greatest of each tag."""
     best = np.maximum.reduce(values.reshape(len(values), -1), axis=-1)
-    scaled: Singles = values / np.maximum(best, np.float32(1e-30))[:, None, None]
-    return scaled
+    relative: Singles = values / np.maximum(best, np.float32(1e-30))[:, None, None]
+    return relative
 
 
-def _normal(mass: Singles, prior: Singles) -> Singles:
+def normal(mass: Singles, prior: Singles) -> Singles:
     """Return mass that sums to 1 per tag; a tag whose mass vanished may be anywhere."""
-    total = _last_sum(mass)[:, None, None]
+    total = last_sum(mass)[:, None, None]
     lost = total < np.float32(1e-30)
-    anywhere = prior / np.float32(mass.shape[1])
-    normal: Singles = np.where(lost, anywhere, mass / np.where(lost, np.float32(1.0), total))
-    return normal
+    share: Singles = np.where(lost, prior, mass / np.where(lost, np.float32(1.0), total))
+    return share

@@ -56,8 +56,8 @@ class Gait:
     """
 
     walk_m_per_s: float = 0.5
-    start_per_s: float = 0.1
-    stop_per_s: float = 0.1
+    start_per_s: float = 0.3
+    stop_per_s: float = 0.03
     turn_per_s: float = 0.3
     sway_m2_per_s: float = 0.01
     directed: bool = True
@@ -68,12 +68,17 @@ class Gait:
         return self.walk_m_per_s**2 / (2.0 * self.turn_per_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Motion:
     """The moves of a gait over a grid."""
 
-    grid: Grid
-    gait: Gait
+    def __init__(self, grid: Grid, gait: Gait) -> None:
+        """Take the grid's gates over."""
+        self.grid, self.gait = grid, gait
+        gates = (grid.east, grid.west, grid.north, grid.south)
+        self._gates = tuple(gate.astype(np.float32) for gate in gates)
+        across, along = np.maximum(grid.east, grid.west), np.maximum(grid.north, grid.south)
+        walls = (across, across, along, along)
+        self._walls = tuple(wall.astype(np.float32) for wall in walls)
 
     @property
     def modes(self) -> int:
@@ -109,7 +114,7 @@ class Motion:
         for part_s in reversed(self._parts(dt_s)):
             if self.gait.directed:
                 self._walk_back(before, part_s)
-            self._diffuse_all(before, part_s)
+            self._diffuse_all(before, part_s, back=True)
             self._change_mode_back(before, part_s)
         return before.reshape(value.shape)
 
@@ -154,31 +159,43 @@ class Motion:
         for way in range(1, self.modes):
             value[:, way] = value[:, way] * ((ONE - turn) * (ONE - stop)) + spread
 
-    def _diffuse_all(self, mass: Singles, part_s: Singles) -> None:
-        self._diffuse(mass[:, 0], part_s * np.float32(self.gait.sway_m2_per_s))
+    def _diffuse_all(self, mass: Singles, part_s: Singles, *, back: bool = False) -> None:
+        sway = part_s * np.float32(self.gait.sway_m2_per_s)
+        self._diffuse(mass[:, 0], sway, self._walls, back=back)
         if not self.gait.directed:
-            self._diffuse(mass[:, 1], part_s * np.float32(self.gait.wander_m2_per_s))
+            wander = part_s * np.float32(self.gait.wander_m2_per_s)
+            self._diffuse(mass[:, 1], wander, self._gates, back=back)
 
-    def _diffuse(self, plane: Singles, spread_m2: Singles) -> None:
+    def _diffuse(
+        self, plane: Singles, spread_m2: Singles, ways: tuple[Singles, ...], *, back: bool
+    ) -> None:
         share = spread_m2 / np.float32(self.grid.cell_m * self.grid.cell_m)
-        east, north = self._borders()
-        flow_x = (plane[:, :, :-1] - plane[:, :, 1:]) * (share * east)
-        flow_y = (plane[:, :-1] - plane[:, 1:]) * (share * north)
+        east, west, north, south = (share * gate for gate in ways)
+        if back:
+            gain_x = plane[:, :, 1:] - plane[:, :, :-1]
+            gain_y = plane[:, 1:] - plane[:, :-1]
+            plane[:, :, :-1] += gain_x * east
+            plane[:, :, 1:] -= gain_x * west
+            plane[:, :-1] += gain_y * north
+            plane[:, 1:] -= gain_y * south
+            return
+        flow_x = plane[:, :, :-1] * east - plane[:, :, 1:] * west
+        flow_y = plane[:, :-1] * north - plane[:, 1:] * south
         plane[:, :, :-1] -= flow_x
         plane[:, :, 1:] += flow_x
         plane[:, :-1] -= flow_y
         plane[:, 1:] += flow_y
 
-    def _borders(self) -> tuple[Singles, Singles]:
-        return self.grid.east.astype(np.float32), self.grid.north.astype(np.float32)
+    def _gate(self, east: float, north: float) -> tuple[Singles, Singles]:
+        """Return the gates that a heading meets along both axes."""
+        return self._gates[0 if east >= 0.0 else 1], self._gates[2 if north >= 0.0 else 3]
 
     def _walk(self, mass: Singles, part_s: Singles) -> None:
         share = part_s * np.float32(self.gait.walk_m_per_s / self.grid.cell_m)
-        borders_x, borders_y = self._borders()
         for way, (east, north) in enumerate(HEADINGS, start=1):
-            plane = mass[:, way]
-            flow_x = plane[:, :, _source(east)] * (share * np.float32(abs(east)) * borders_x)
-            flow_y = plane[:, _source(north)] * (share * np.float32(abs(north)) * borders_y)
+            plane, (gate_x, gate_y) = mass[:, way], self._gate(east, north)
+            flow_x = plane[:, :, _source(east)] * (share * np.float32(abs(east)) * gate_x)
+            flow_y = plane[:, _source(north)] * (share * np.float32(abs(north)) * gate_y)
             plane[:, :, _source(east)] -= flow_x
             plane[:, :, _target(east)] += flow_x
             plane[:, _source(north)] -= flow_y
@@ -186,13 +203,12 @@ class Motion:
 
     def _walk_back(self, value: Singles, part_s: Singles) -> None:
         share = part_s * np.float32(self.gait.walk_m_per_s / self.grid.cell_m)
-        borders_x, borders_y = self._borders()
         for way, (east, north) in enumerate(HEADINGS, start=1):
-            plane = value[:, way]
+            plane, (gate_x, gate_y) = value[:, way], self._gate(east, north)
             gain_x = plane[:, :, _target(east)] - plane[:, :, _source(east)]
             gain_y = plane[:, _target(north)] - plane[:, _source(north)]
-            plane[:, :, _source(east)] += gain_x * (share * np.float32(abs(east)) * borders_x)
-            plane[:, _source(north)] += gain_y * (share * np.float32(abs(north)) * borders_y)
+            plane[:, :, _source(east)] += gain_x * (share * np.float32(abs(east)) * gate_x)
+            plane[:, _source(north)] += gain_y * (share * np.float32(abs(north)) * gate_y)
 
 
 def _total(mass: Singles) -> Singles:

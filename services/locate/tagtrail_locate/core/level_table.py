@@ -49,14 +49,9 @@ class LevelTable:
 
     fits: Fits
 
-    def rows(self, level_db: Floats, offset_db: Floats) -> Indices:
-        """Return the table's level index of each reading; NaN = an advert that was not heard.
-
-        Args:
-            level_db: Shape (B, N), dBm.
-            offset_db: What each tag sends above the map's tag, shape (B,), dB.
-        """
-        heard = np.rint(level_db - offset_db[:, None]) - LOW_DBM
+    def rows(self, level_db: Floats) -> Indices:
+        """Return the table's level index of each level, dBm; NaN = an advert that was not heard."""
+        heard = np.rint(level_db) - LOW_DBM
         index = np.clip(np.where(np.isnan(heard), 0.0, heard), 0.0, float(HIGH_DBM - LOW_DBM)) + 1.0
         rows: Indices = np.where(np.isnan(level_db), 0.0, index).astype(np.intp)
         return rows

@@ -30,6 +30,13 @@ fading 4 to 5 and the gateway's own offset 2 dB."""
 PLAN_SHARED_SHARE: Final = 0.5
 """Share of that variance which consecutive readings have in common."""
 
+POINT_SHARED: Final = 0.5
+"""Share of a point's own fading that neighbouring readings have in common: the fading of each
+channel changes within centimetres, what stands around the point does not."""
+
+MAST_M: Final = 0.3
+"""Antennas nearer together than this see the same furniture."""
+
 SHAPE_STEP: Final = 0.1
 SHAPE_HALF: Final = 60
 """The shape is tabulated at -6 to 6 standard deviations in steps of 0.1."""
@@ -40,7 +47,7 @@ NORMAL_SHARE: Final = 0.1
 LENGTHS_M: Final = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 SHADOWS_DB: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 POINTS_DB: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-"""Candidates of the hyperparameters, searched by coordinate ascent of the marginal likelihood."""
+"""Candidates of the hyperparameters, searched for the greatest marginal likelihood."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +60,10 @@ class RadioMap:
         sd_db: Deviation of one reading from it, shape (G, C), dB; map error, fading and noise.
         shape: Density of (level - mean) / sd, shape (2 * SHAPE_HALF + 1,), per standard deviation.
         shared_share: Share of the variance that readings of one gateway have in common while the
-            tag moves less than the shadow's correlation length, 0 to 1.
-        correlation_m: That length, metres.
+            tag moves less than the shadow's correlation length, 0 to 1: the map's own error and
+            the fading that belongs to a point.
+        mast: Index of the place where the gateway hangs, shape (G,); antennas that hang together
+            share their errors.
     """
 
     gateways: tuple[str, ...]
@@ -62,7 +71,7 @@ class RadioMap:
     sd_db: Floats
     shape: Floats
     shared_share: float
-    correlation_m: float
+    mast: Indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,7 +141,7 @@ def map_of_plan(
         [level_at_1m_db + exponent * gp.decades(position, places) for position in positions_m]
     )
     sd = np.full(mean.shape, PLAN_SD_DB)
-    return RadioMap(gateways, mean, sd, normal_shape(), PLAN_SHARED_SHARE, 3.0)
+    return RadioMap(gateways, mean, sd, normal_shape(), PLAN_SHARED_SHARE, masts_of(positions_m))
 
 
 def map_of_survey(
@@ -166,10 +175,18 @@ def map_of_survey(
     fast = within + shadowing.point_db**2
     variance = map_variance + fast[:, None]
     shape = _shape(survey, means, models)
-    inside = grid.presence > 0.0
-    share = float(np.mean(map_variance[:, inside]) / np.mean(variance[:, inside]))
+    inside = grid.inside
+    shared = np.mean(map_variance[:, inside]) + POINT_SHARED * shadowing.point_db**2
+    share = float(shared / np.mean(variance[:, inside]))
     mean = np.stack([mean for mean, _variance in predicted])
-    return RadioMap(gateways, mean, np.sqrt(variance), shape, share, shadowing.length_m)
+    return RadioMap(gateways, mean, np.sqrt(variance), shape, share, masts_of(positions_m))
+
+
+def masts_of(positions_m: Floats) -> Indices:
+    """Return the index of the first gateway that hangs within `MAST_M` of each, shape (G,)."""
+    away = np.sqrt(np.sum((positions_m[:, None] - positions_m[None]) ** 2, axis=2))
+    masts: Indices = np.argmax(away <= MAST_M, axis=1).astype(np.intp)
+    return masts
 
 
 def means_of(survey: Survey, gateway: int, name: str) -> Means:
@@ -202,14 +219,16 @@ def shadowing_of(positions_m: Floats, places_m: Floats, means: list[Means]) -> g
             )
         return scores[candidate]
 
-    best = gp.Shadowing(2.0, 4.0, 2.0)
-    while True:
-        before = best
-        best = max((best._replace(length_m=value) for value in LENGTHS_M), key=score)
-        best = max((best._replace(shadow_db=value) for value in SHADOWS_DB), key=score)
-        best = max((best._replace(point_db=value) for value in POINTS_DB), key=score)
-        if best == before:
-            return best
+    def best_of_length(length_m: float) -> gp.Shadowing:
+        best = gp.Shadowing(length_m, 3.0, 2.0)
+        while True:
+            before = best
+            best = max((best._replace(shadow_db=value) for value in SHADOWS_DB), key=score)
+            best = max((best._replace(point_db=value) for value in POINTS_DB), key=score)
+            if best == before:
+                return best
+
+    return max((best_of_length(value) for value in LENGTHS_M), key=score)
 
 
 def _fit(

@@ -1,0 +1,139 @@
+"""hybrid_apartment by BLE: one tag, six anchors of two antennas, a flat of six rooms.
+
+Calibration reads anchors.csv, rooms.csv, layout.csv and of every run that has the robot's place
+(x, y) its packets; of the folder to evaluate only runs/*.ble.csv are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.locate.following import Packets, follow
+from bench.locate.output import Fix, rows, runs
+from tagtrail_locate.core.grid import Grid, grid_over
+from tagtrail_locate.core.grid_filter import FilterSettings, GridFilter
+from tagtrail_locate.core.radio_map import Survey, map_of_survey
+
+Floats = npt.NDArray[np.float64]
+
+CELL_M: Final = 0.25
+"""A third of the narrowest room's door."""
+
+PLACE_M: Final = 0.5
+"""Readings of the calibration runs are averaged over squares of this edge."""
+
+TAG_HEIGHT_M: Final = 1.3
+"""The robot's pole, as the README says."""
+
+CLOCK_PER_S: Final = 65536.0
+"""Ticks of the anchors' 16-bit clock: it wraps once a second."""
+
+
+class Walk(NamedTuple):
+    """A calibration run.
+
+    Attributes:
+        packets: What was heard.
+        at_s: Times of the robot's places, shape (k,), ascending.
+        places_m: The places, shape (k, 2), metres.
+    """
+
+    packets: Packets
+    at_s: Floats
+    places_m: Floats
+
+
+def predict(
+    calibrate: Path, evaluate: Path, label: str, *, delay_s: float, radio: str | None
+) -> Iterator[Fix]:
+    """Yield the fixes of every run, calibrated from `calibrate` only."""
+    del radio
+    names = antennas_of(calibrate)
+    walks = [walk for path in runs(calibrate, "runs/*.ble.csv") if (walk := walk_of(path, names))]
+    tracker = tracker_of(calibrate, names, walks, FilterSettings())
+    for path in runs(evaluate, "runs/*.ble.csv"):
+        run = path.name.removesuffix(".ble.csv")
+        for moment in follow(tracker, packets_of(path, names), delay_s):
+            yield Fix(label, run, moment.at_s, moment.x_m, moment.y_m, moment.zone)
+
+
+def antennas_of(folder: Path) -> tuple[str, ...]:
+    """Return the names of the antennas, two per anchor: each is a gateway of its own."""
+    return tuple(f"{row['id']}.{n}" for row in rows(folder / "anchors.csv") for n in (1, 2))
+
+
+def tracker_of(
+    folder: Path, names: tuple[str, ...], walks: list[Walk], settings: FilterSettings
+) -> GridFilter:
+    """Return the filter that some calibration runs give."""
+    anchors = {
+        row["id"]: [float(row[axis]) for axis in "xyz"] for row in rows(folder / "anchors.csv")
+    }
+    positions = np.array([anchors[name.partition(".")[0]] for name in names])
+    grid = grid_of(folder)
+    radio_map = map_of_survey(grid, names, positions, survey_of(walks), tag_height_m=TAG_HEIGHT_M)
+    return GridFilter(grid, radio_map, settings)
+
+
+def grid_of(folder: Path) -> Grid:
+    """Return the flat as cells, its outline as walls."""
+    rooms = {}
+    for row in rows(folder / "rooms.csv"):
+        x0, y0, x1, y1 = (float(row[name]) for name in ("x_min", "y_min", "x_max", "y_max"))
+        rooms[row["room"]] = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+    outline = [(float(row["x"]), float(row["y"])) for row in rows(folder / "layout.csv")]
+    return grid_over(rooms, cell_m=CELL_M, outline_m=outline)
+
+
+def walk_of(path: Path, names: tuple[str, ...]) -> Walk | None:
+    """Return a calibration run; None if it does not tell where the robot was."""
+    truth = list(rows(path.with_name(path.name.replace(".ble.", ".vectors_3hz."))))
+    if not truth or not truth[0].get("x"):
+        return None
+    at_s = np.array([float(row["t"]) for row in truth])
+    places = np.array([(float(row["x"]), float(row["y"])) for row in truth])
+    return Walk(packets_of(path, names), at_s, places)
+
+
+def packets_of(path: Path, names: tuple[str, ...]) -> Packets:
+    """Return the packets of a run in the order in which they were sent.
+
+    An anchor reports once a second: a packet came as long before the last one of its report as
+    the anchor's clock says.
+    """
+    reports: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows(path):
+        reports.setdefault((row["t"], row["anchor"]), []).append(row)
+    read = []
+    for (t, anchor), report in reports.items():
+        last = int(report[-1]["ble_ts"])
+        for row in report:
+            age_s = (last - int(row["ble_ts"])) % int(CLOCK_PER_S) / CLOCK_PER_S
+            gateway = names.index(f"{anchor}.{row['antenna']}")
+            read.append((float(t) - age_s, float(t), gateway, float(row["rssi"])))
+    sent, known, gateway_of, level = zip(*sorted(read), strict=True)
+    return Packets(np.array(sent), np.array(gateway_of), np.array(level), np.array(known))
+
+
+def survey_of(walks: list[Walk]) -> Survey:
+    """Return what was heard while the robot was known to be in each square."""
+    square, gateway, level = [], [], []
+    for walk in walks:
+        heard = walk.packets
+        timed = (heard.at_s >= walk.at_s[0]) & (heard.at_s <= walk.at_s[-1])
+        place = np.stack(
+            [np.interp(heard.at_s[timed], walk.at_s, walk.places_m[:, axis]) for axis in (0, 1)], 1
+        )
+        square.append(np.floor(place / PLACE_M).astype(np.int64))
+        gateway.append(heard.gateway[timed])
+        level.append(heard.level_db[timed])
+    squares, index = np.unique(np.concatenate(square), axis=0, return_inverse=True)
+    height = np.full(len(squares), TAG_HEIGHT_M)
+    places = np.column_stack([(squares + 0.5) * PLACE_M, height])
+    levels = np.concatenate(level)
+    return Survey(places, index.reshape(-1), np.concatenate(gateway), levels, np.ones(len(levels)))
