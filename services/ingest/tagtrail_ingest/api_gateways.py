@@ -17,7 +17,6 @@ from tagtrail_ingest.state import State
 from tagtrail_kernel.access import Principal, mint, requires
 from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.errors import (
-    ForbiddenError,
     NotFoundError,
     RejectedError,
     UnauthenticatedError,
@@ -245,10 +244,13 @@ def _add_config(router: APIRouter, state: State) -> None:
         who: Annotated[Principal, Depends(requires("sightings:write"))],
         if_none_match: Annotated[str | None, Header()] = None,
     ) -> Response:
-        if who.gateway_id is None and "registry:read" not in who.scopes:
-            raise ForbiddenError("a key without a gateway needs the scope registry:read")
         directory = state.intake.directory(who.log_id)
-        if who.gateway_id not in (None, gateway_id) or not directory.has_gateway(gateway_id):
+        mine = (
+            who.gateway_id == gateway_id
+            if who.gateway_id is not None
+            else "registry:read" in who.scopes
+        )
+        if not mine or not directory.has_gateway(gateway_id):
             raise NotFoundError(f"no gateway {gateway_id!r} for this key", gateway_id=gateway_id)
         document = document_of(directory, gateway_id)
         etag = f'"{hashlib.sha256(msgspec.json.encode(document)).hexdigest()[:32]}"'
