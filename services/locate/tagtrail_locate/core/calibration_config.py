@@ -20,8 +20,8 @@ from tagtrail_locate.core.radio_map import Survey
 SECTION: Final = "locate.calibration."
 """Before the site's id in the section's name; empty values take the calibration away."""
 
-MOST_POINTS: Final = 400
-"""A body of the log has at most 65,535 bytes: some 400 points of 6 gateways."""
+MOST_POINTS: Final = 300
+"""A body of the log has at most 65,535 bytes: some 300 points of 6 gateways, 150 of 12."""
 
 Level = tuple[
     Annotated[float, Meta(ge=-150, le=30)],
@@ -45,7 +45,7 @@ class GatewayFit(msgspec.Struct, frozen=True, kw_only=True):
     sigma_db: Annotated[float, Meta(gt=0, le=40)]
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
+class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Levels of a tag at one known place.
 
     Attributes:
@@ -65,7 +65,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[str, Level]
 
 
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a site's radio.
 
     Attributes:
@@ -98,11 +98,11 @@ def calibration_of(values: Mapping[str, Any]) -> tuple[Calibration | None, str |
 
 
 def values_of(calibration: Calibration) -> dict[str, Any]:
-    """Return the content of the section, levels rounded to a hundredth of a dB."""
+    """Return the content of the section, levels rounded to a tenth of a dB."""
     built: dict[str, Any] = msgspec.to_builtins(calibration)
-    for point in built["points"]:
+    for point in built.get("points", ()):
         point["levels"] = {
-            name: [round(mean, 2), round(spread, 2), count]
+            name: [round(mean, 1), round(spread, 1), count]
             for name, (mean, spread, count) in sorted(point["levels"].items())
         }
     return built
