@@ -34,7 +34,7 @@ about 2 MB and not all memory."""
 MOST_BYTES: Final = 262_144
 """Larger messages are no gateway's."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,17 +223,17 @@ class MqttGateways:
     ) -> None:
         if reason.is_failure:
             self.counts["refused"] += 1
-            _log.error("mqtt.refused", extra={"input": self.name, "reason": str(reason)})
+            log.error("mqtt.refused", extra={"input": self.name, "reason": str(reason)})
             return
         self.connected = True
         client.subscribe([(topic, 1) for topic in self._options.subscribe])
-        _log.info("mqtt.connected", extra={"input": self.name})
+        log.info("mqtt.connected", extra={"input": self.name})
 
     def _on_disconnect(
         self, _client: paho.Client, _userdata: Any, _flags: Any, reason: Any, *_: Any
     ) -> None:
         self.connected = self.subscribed = False
-        _log.warning("mqtt.disconnected", extra={"input": self.name, "reason": str(reason)})
+        log.warning("mqtt.disconnected", extra={"input": self.name, "reason": str(reason)})
 
     def _on_subscribe(
         self, _client: paho.Client, _userdata: Any, _mid: int, reasons: Sequence[Any], *_: Any
@@ -242,7 +242,7 @@ class MqttGateways:
         self.subscribed = not refused
         if refused:
             self.counts["topic_refused"] += refused
-            _log.error("mqtt.topic_refused", extra={"input": self.name, "refused": refused})
+            log.error("mqtt.topic_refused", extra={"input": self.name, "refused": refused})
 
     def _arrive(self, loop: asyncio.AbstractEventLoop, message: paho.MQTTMessage) -> None:
         """Take a message in the network's thread. What finds no room is not acknowledged."""

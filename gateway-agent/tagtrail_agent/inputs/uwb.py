@@ -40,7 +40,7 @@ _LIMITS: Final = {
 }
 """Limits of the wire format, both allowed: outside them a member is left out, and the range stays."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +128,10 @@ class UwbLines:
                 descriptor = _opened(device, self._options.baud)
             except (OSError, termios.error) as error:
                 self.counts["device_lost"] += 1
-                _log.warning("uwb.no_device", extra={"input": self.name, "reason": str(error)})
+                log.warning("uwb.no_device", extra={"input": self.name, "reason": str(error)})
             else:
                 backoff.reset()
-                _log.info("uwb.opened", extra={"input": self.name})
+                log.info("uwb.opened", extra={"input": self.name})
                 await self._read_lines(descriptor, ear)
                 self.counts["device_lost"] += 1
             await asyncio.sleep(backoff.next_s())

@@ -37,7 +37,7 @@ _EARLY_MESSAGES: Final = 1_000
 _GOODBYE_S: Final = 1.0
 """How long the last bytes may take to a reader that may be gone, seconds."""
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class ReaderFaultError(Exception):
@@ -154,7 +154,7 @@ class LlrpReader:
     def _note(self, error: Exception) -> None:
         reason = "refused" if isinstance(error, ReaderFaultError) else "connection_lost"
         self.counts[reason] += 1
-        _log.warning("llrp.lost", extra={"input": self.name, "reason": str(error)[:200]})
+        log.warning("llrp.lost", extra={"input": self.name, "reason": str(error)[:200]})
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[_Connection]:
@@ -185,7 +185,7 @@ class LlrpReader:
         self.counts["connections"] += 1
         self.connected = True
         backoff.reset()
-        _log.info("llrp.inventorying", extra={"input": self.name})
+        log.info("llrp.inventorying", extra={"input": self.name})
         clock, silence_s = ReaderClock(), self._options.keepalive_s * _KEEPALIVES_MISSED
         for message in connection.early:
             self._take(message, clock)
