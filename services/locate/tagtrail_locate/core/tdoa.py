@@ -5,8 +5,8 @@ the times are wrong by decimetres, and by the same decimetres whenever the tag i
 again: `TdoaMap` therefore says for every cell of the grid what each anchor measures too much, and
 how much it scatters. Without a survey it holds zeros and one scatter.
 
-The likelihood is that of Student's t with three degrees of freedom, to the power of one half,
-because successive blinks share part of their error. Both make it a product of quotients and roots:
+The likelihood is that of Student's t with three degrees of freedom, to the power of three
+quarters, because successive blinks share part of their error. Both make it a product of quotients and roots:
 the same bytes on every machine, and nothing here depends on which other tags are looked at.
 """
 
@@ -141,12 +141,17 @@ def _weighed(excess: Floats, scatter: Floats) -> Floats:
         weight = precision / (FREEDOM + miss * miss * precision)
         moment = moment + _total(weight * miss) / _total(weight)
     miss = excess - moment
-    value = 1.0 / np.sqrt(np.sqrt(_total(precision)))
+    value = 1.0 / _to_three_quarters(np.sqrt(_total(precision)))
     for i in range(len(excess)):
         tail = 1.0 + miss[i] * miss[i] * precision[i] / FREEDOM
-        value = value / (tail * np.sqrt(scatter[i]))
+        value = value / _to_three_quarters(tail * tail * scatter[i])
     scaled: Floats = value / value.max()
     return scaled
+
+
+def _to_three_quarters(values: Floats) -> Floats:
+    root: Floats = np.sqrt(values)
+    return root * np.sqrt(root)
 
 
 def _total(values: Floats) -> Floats:
