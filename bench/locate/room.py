@@ -34,7 +34,7 @@ Point = tuple[float, float, float]
 Range = tuple[float, str, float]
 """Stamp (seconds), anchor, distance (metres)."""
 
-TROLLEY_M2S3: Final = 0.12
+TROLLEY_M2S3: Final = 0.15
 """Acceleration of pushed and driven carriers: less than of people, who turn on the spot."""
 
 UNCALIBRATED: Final = RangeModel(

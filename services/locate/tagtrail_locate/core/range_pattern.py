@@ -226,7 +226,8 @@ def _factors(design: Floats, error: Floats, anchors: int, *, rounds: int) -> Flo
     for _ in range(rounds):
         weighed = design * weight[:, None]
         found = np.linalg.solve(weighed.T @ design + np.diag(prior), weighed.T @ error)
-        weight = 1.0 / (1.0 + np.square((error - design @ found) / OUTLIER_M))
+        left: Floats = (error - design @ found) / OUTLIER_M
+        weight = 1.0 / (1.0 + left * left)
     return found
 
 
