@@ -49,9 +49,9 @@ def predict(
 
 def places(calibrate: Path, folder: Path, *, delay_s: float) -> Iterator[Placement]:
     """Yield the places of one run, with their stated errors."""
-    model = RangeModel()
-    calibration = calibrated(calibrate, folder.name, model)
     anchors = _anchors(folder)
+    model = RangeModel(slots=max(len(anchors), 1))
+    calibration = calibrated(calibrate, folder.name, model)
     heard = sorted(
         (
             Heard(at_s - calibration.latency_s, a, *anchors[a], calibration.corrected_m(a, range_m))

@@ -174,22 +174,33 @@ def predict(
         The new means and covariances.
     """
     glide, fade = fading(dt_s, model.glide_s), fading(dt_s, model.wander_s)
+    return _moved(mean, dt_s, glide, fade), _spread(covariance, dt_s, glide, fade, model)
+
+
+def _moved(mean: Floats, dt_s: Floats, glide: Floats, fade: Floats) -> Floats:
     moved = mean.copy()
     moved[:, :2] += dt_s[:, None] * mean[:, 2:4]
     moved[:, 2:4] *= glide[:, None]
     moved[:, 4:] *= fade[:, None]
+    return moved
+
+
+def _spread(
+    covariance: Floats, dt_s: Floats, glide: Floats, fade: Floats, model: RangeModel
+) -> Floats:
     spread = _carried(_carried(covariance, dt_s, glide, fade).transpose(0, 2, 1), dt_s, glide, fade)
     spread = 0.5 * (spread + spread.transpose(0, 2, 1))
-    density = model.acceleration_m2s3
+    density = model.acceleration_m2s3 * dt_s
+    crossed, walked = density * dt_s / 2.0, density * dt_s * dt_s / 3.0
+    place, speed = np.arange(2), np.arange(2, MOTION)
+    spread[:, place, place] += walked[:, None]
+    spread[:, place, speed] += crossed[:, None]
+    spread[:, speed, place] += crossed[:, None]
+    spread[:, speed, speed] += density[:, None]
+    errors = np.arange(MOTION, model.size)
     fresh = model.wander_m * model.wander_m * (1.0 - fade * fade)
-    for i in (0, 1):
-        spread[:, i, i] += density * dt_s * dt_s * dt_s / 3.0
-        spread[:, i, i + 2] += density * dt_s * dt_s / 2.0
-        spread[:, i + 2, i] += density * dt_s * dt_s / 2.0
-        spread[:, i + 2, i + 2] += density * dt_s
-    for i in range(MOTION, model.size):
-        spread[:, i, i] += fresh
-    return moved, spread
+    spread[:, errors, errors] += fresh[:, None]
+    return spread
 
 
 def _carried(matrix: Floats, dt_s: Floats, glide: Floats, fade: Floats) -> Floats:
@@ -229,7 +240,8 @@ def step(
     """
     count = len(mean)
     glide, fade = fading(dt_s, model.glide_s), fading(dt_s, model.wander_s)
-    mean, covariance = predict(mean, covariance, dt_s, model)
+    mean = _moved(mean, dt_s, glide, fade)
+    covariance = _spread(covariance, dt_s, glide, fade, model)
     parent = np.arange(count) if parent is None else parent
     if ranges is None:
         none, slot = np.zeros(count), np.zeros(count, dtype=np.intp)
