@@ -63,7 +63,7 @@ class FilterSettings:
     correlation_s: float = 4.0
     still_correlation_s: float = 30.0
     jump_per_s: float = 0.002
-    map_error_db: float = 1.2
+    map_error_db: float = 1.5
     map_error_s: float = 60.0
     follow_paths: bool = False
     area_share: float = 0.95
@@ -182,11 +182,12 @@ class GridFilter:
         gain, variance = self._gains(variance, gateway, level_db, weight)
         if self.settings.follow_paths:
             moved, error = map_errors.carried(self.motion, belief.mass, belief.error_db, dt_s, kept)
+            expected = self._jumped(moved, dt_s)
+            error *= map_errors.stayed(moved, expected)[:, None]
             fit = map_errors.weighed(
                 self.table, self._mean_db, error, gateway, level_db, weight, gain
             )
             likelihood = self._relative(fit)
-            expected = self._jumped(moved, dt_s)
         else:
             error = belief.error_db * kept.astype(np.float32)
             fit = self._fit(error, gateway, level_db, weight)

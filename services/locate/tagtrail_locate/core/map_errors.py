@@ -64,6 +64,15 @@ def carried(
     return moved[:, 0], errors
 
 
+def stayed(moved: Singles, expected: Singles) -> Singles:
+    """Return which share of each cell's belief came by a path, not by a jump, shape (B, M, C).
+
+    What jumped there has no history: its errors are 0.
+    """
+    share: Singles = np.minimum(moved / np.maximum(expected, NOTHING), np.float32(1.0))
+    return share
+
+
 def weighed(
     table: LevelTable,
     mean_db: Singles,
