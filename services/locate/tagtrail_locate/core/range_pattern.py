@@ -225,7 +225,8 @@ def _factors(design: Floats, error: Floats, anchors: int, *, rounds: int) -> Flo
     found: Floats = np.zeros(design.shape[1])
     for _ in range(rounds):
         weighed = design * weight[:, None]
-        found = np.linalg.solve(weighed.T @ design + np.diag(prior), weighed.T @ error)
+        solved = np.linalg.solve(weighed.T @ design + np.diag(prior), weighed.T @ error)
+        found = np.asarray(solved, dtype=np.float64)
         left: Floats = (error - design @ found) / OUTLIER_M
         weight = 1.0 / (1.0 + left * left)
     return found
