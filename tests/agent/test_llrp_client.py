@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from tests.support.agent_inputs import REAL_CLOCKS, Listener, hearing, until
-from tests.support.llrp_reader import REFUSED, ScriptedReader, SimulatedReader, message
+from tests.support.llrp_reader import (
+    REFUSED,
+    ScriptedReader,
+    SimulatedReader,
+    message,
+    tag_report,
+)
+from tests.support.portal_passes import PORTAL, Noise, Way, reads_of
 
 from tagtrail_agent.errors import AgentError
 from tagtrail_agent.inputs.llrp.client import LlrpOptions, LlrpReader
@@ -107,6 +115,38 @@ async def test_the_portal_tells_a_direction(shared_data: Path) -> None:
 
     assert len(listener.readings) >= 4
     assert all("direction" in r.members or r.members["ongoing"] for r in listener.readings)
+
+
+async def test_three_hundred_tags_through_a_door_are_three_hundred_events_with_their_direction() -> (
+    None
+):
+    """The reads were 1 to 5 s before the connection, by the reader's clock in `CONNECTED`."""
+    chance, now_us = random.Random(5), 0x000660F728E023A2
+    ways: dict[str, Way] = {
+        f"3074257BF7194E40{n:08X}": ("in", "out", "turned_back")[n % 3] for n in range(300)
+    }
+    noise = Noise(fading_db=3.0)
+    reads = sorted(
+        (
+            read
+            for epc, way in ways.items()
+            for read in reads_of(epc, way, chance, noise=noise, start_s=-5.0, lasting_s=4.0)
+        ),
+        key=lambda read: read.elapsed_s,
+    )
+    reports = [
+        tag_report(r.epc, r.antenna, round(r.rssi_dbm or 0), now_us + round(r.elapsed_s * 1e6))
+        for r in reads
+    ]
+    stream = b"".join(message(61, n, b"".join(reports[n : n + 100])) for n in range(0, 15_000, 100))
+    async with ScriptedReader(reports=stream).running() as scripted:
+        reader = reader_on(scripted.port, portals=(PORTAL,), folding=FoldingOptions(quiet_s=2.0))
+        async with hearing(reader) as listener:
+            await until(lambda: len(listener.readings) >= 300)
+
+    assert reader.counts["reads"] == 15_000
+    assert len(listener.readings) == 300
+    assert {r.tag.removeprefix("epc:"): r.members["direction"] for r in listener.readings} == ways
 
 
 async def test_the_power_is_the_highest_of_the_table_that_is_not_above(shared_data: Path) -> None:

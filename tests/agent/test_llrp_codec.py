@@ -77,7 +77,9 @@ def test_every_request_is_the_bytes_of_a_client_that_works(vectors: dict[str, An
 def test_the_connection_event_is_read(reader_bytes: dict[str, bytes]) -> None:
     body = body_of(reader_bytes["READER_EVENT_NOTIFICATION"], Kind.READER_EVENT_NOTIFICATION)
 
-    assert answers.read_event(body) == answers.Event(connection=answers.CONNECTED)
+    assert answers.read_event(body) == answers.Event(
+        connection=answers.CONNECTED, utc_us=0x000660F728E023A2
+    )
 
 
 def test_the_capabilities_are_read(reader_bytes: dict[str, bytes]) -> None:

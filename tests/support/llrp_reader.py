@@ -23,6 +23,13 @@ def message(kind: int, number: int, body: bytes = b"") -> bytes:
     return struct.pack(">HII", 0x0400 | kind, 10 + len(body), number) + body
 
 
+def tag_report(epc: str, antenna: int, rssi_dbm: int, utc_us: int) -> bytes:
+    """Return one TagReportData: EPC-96, antenna, power, time of the last read."""
+    body = b"\x8d" + bytes.fromhex(epc) + b"\x81" + struct.pack(">H", antenna)
+    body += b"\x86" + struct.pack(">b", rssi_dbm) + b"\x84" + struct.pack(">Q", utc_us)
+    return struct.pack(">HH", 240, 4 + len(body)) + body
+
+
 class SimulatedReader:
     """The shared `llrp_sim.py` on a port that stays the same over restarts.
 
@@ -78,12 +85,18 @@ class ScriptedReader:
         first: What it sends to a new client.
         answers: By message type of the request; None and others get a plain success.
         ticks: Bytes that it sends every 20 ms once a ROSpec is enabled.
+        reports: Bytes that it sends once, then.
     """
 
     def __init__(
-        self, first: bytes = CONNECTED, answers: dict[int, bytes] | None = None, ticks: bytes = b""
+        self,
+        first: bytes = CONNECTED,
+        answers: dict[int, bytes] | None = None,
+        ticks: bytes = b"",
+        reports: bytes = b"",
     ) -> None:
         self.first, self.answers, self.ticks = first, answers or {}, ticks
+        self.reports = reports
         self.asked: list[int] = []
         self.connections = 0
         self.port = 0
@@ -130,6 +143,8 @@ class ScriptedReader:
             if kind & 0x3FF not in (72, 14):
                 body = self.answers.get(kind & 0x3FF, OK)
                 writer.write(message((kind & 0x3FF) + 10, number, body))
+            if kind & 0x3FF == 24:
+                writer.write(self.reports)
             if kind & 0x3FF == 24 and self.ticks:
                 tasks.add(asyncio.create_task(self._tick(writer)))
 

@@ -41,11 +41,15 @@ class Event:
         connection: Status of our connection attempt; None if the event is about something else.
         closing: Whether the reader closes the connection.
         exception: Text of an exception at the reader; None if there is none.
+        utc_us: The reader's wall clock, microseconds since 1970; None if it tells the other.
+        uptime_us: Time since its start, microseconds.
     """
 
     connection: int | None = None
     closing: bool = False
     exception: str | None = None
+    utc_us: int | None = None
+    uptime_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,17 @@ def read_status(body: bytes) -> Status | None:
 def read_event(body: bytes) -> Event:
     """Read a READER_EVENT_NOTIFICATION; what it tells of other things is left out."""
     connection, closing, exception = None, False, None
+    times: dict[int, int] = {}
     for kind, value in _within(body, 246):
-        if kind == 256 and len(value) >= 2:
+        if kind in (128, 129):
+            times[kind] = int.from_bytes(value[:8], "big")
+        elif kind == 256 and len(value) >= 2:
             connection = int.from_bytes(value[:2], "big")
         elif kind == 257:
             closing = True
         elif kind == 252:
             exception = value[2:].decode("utf-8", "replace")[:200]
-    return Event(connection, closing, exception)
+    return Event(connection, closing, exception, times.get(128), times.get(129))
 
 
 def read_capabilities(body: bytes) -> Capabilities:

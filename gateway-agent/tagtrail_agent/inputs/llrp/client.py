@@ -30,6 +30,8 @@ from tagtrail_agent.readings import Ear
 
 PLAIN_PORT: Final = 5084
 """The protocol's registered port; with TLS it is 5085."""
+_ALL_ANTENNAS: Final = 0
+"""Instead of a port, where the reader does not tell how many it has."""
 _KEEPALIVES_MISSED: Final = 3
 """Silence of so many keepalives means that the reader is gone."""
 _EARLY_MESSAGES: Final = 1_000
@@ -186,7 +188,7 @@ class LlrpReader:
         self.connected = True
         backoff.reset()
         log.info("llrp.inventorying", extra={"input": self.name})
-        clock, silence_s = ReaderClock(), self._options.keepalive_s * _KEEPALIVES_MISSED
+        clock, silence_s = connection.clock, self._options.keepalive_s * _KEEPALIVES_MISSED
         for message in connection.early:
             self._take(message, clock)
         connection.early.clear()
@@ -194,7 +196,7 @@ class LlrpReader:
             self._take(await connection.receive(silence_s), clock)
 
     async def _configure(self, connection: _Connection) -> None:
-        await connection.welcome()
+        await connection.welcome(self._clock)
         answer = await connection.ask(requests.get_capabilities)
         can = answers.read_capabilities(answer.body)
         inventory = self._plan(can)
@@ -213,8 +215,10 @@ class LlrpReader:
             AgentError: it has fewer antennas, or a portal has one that is not in use.
         """
         options = self._options
-        antennas = options.antennas or tuple(range(1, max(can.antennas, 1) + 1))
-        wanted = {*antennas, *(a for p in options.portals for a in (*p.outer, *p.inner))}
+        of_portals = {a for p in options.portals for a in (*p.outer, *p.inner)}
+        told = tuple(range(1, can.antennas + 1)) or tuple(sorted(of_portals))
+        antennas = options.antennas or told or (_ALL_ANTENNAS,)
+        wanted = {*antennas, *of_portals}
         if can.antennas and max(wanted) > can.antennas:
             raise AgentError(
                 f"reader {self.name} has {can.antennas} antenna ports, but antenna "
@@ -235,7 +239,7 @@ class LlrpReader:
             report_timeout_ms=options.report_timeout_ms,
         )
 
-    def _take(self, message: Message, clock: ReaderClock) -> None:
+    def _take(self, message: Message, clock: _ReaderClocks) -> None:
         if message.kind == Kind.RO_ACCESS_REPORT:
             reads, faults = answers.read_report(message.body)
             self.counts["reads"] += sum(read.seen for read in reads)
@@ -263,27 +267,42 @@ def _power_index(can: answers.Capabilities, power_dbm: float) -> int | None:
     return max(fitting, key=lambda i: fitting[i])
 
 
-def _reads(read: answers.TagRead, clock: ReaderClock, arrived_s: float) -> list[Read]:
+def _reads(read: answers.TagRead, clock: _ReaderClocks, arrived_s: float) -> list[Read]:
     """Turn a report into reads: several are taken to be half at its first, half at its last time."""
-    if read.last_utc_us is not None or read.first_utc_us is not None:
-        first_us, last_us = read.first_utc_us, read.last_utc_us
-    else:
-        first_us, last_us = read.first_uptime_us, read.last_uptime_us
+    first_us, last_us, reader = read.first_utc_us, read.last_utc_us, clock.utc
+    if first_us is None and last_us is None:
+        first_us, last_us, reader = read.first_uptime_us, read.last_uptime_us, clock.uptime
     last_us = first_us if last_us is None else last_us
     if last_us is None:
         last_s = first_s = arrived_s
     else:
-        last_s = clock.elapsed_s(last_us / 1e6, arrived_s)
+        last_s = reader.elapsed_s(last_us / 1e6, arrived_s)
         first_s = last_s - max(last_us - (last_us if first_us is None else first_us), 0) / 1e6
     early = read.seen // 2
     parts = [(early, first_s), (read.seen - early, last_s)]
     return [Read(read.epc, read.antenna, read.peak_rssi_dbm, s, n) for n, s in parts if n]
 
 
+@dataclass(frozen=True, slots=True)
+class _ReaderClocks:
+    """The two clocks that a reader may report by."""
+
+    utc: ReaderClock = field(default_factory=ReaderClock)
+    uptime: ReaderClock = field(default_factory=ReaderClock)
+
+    def start(self, event: answers.Event, arrived_s: float) -> None:
+        """Learn the difference to our clock from the reader's first words."""
+        if event.utc_us is not None:
+            self.utc.elapsed_s(event.utc_us / 1e6, arrived_s)
+        if event.uptime_us is not None:
+            self.uptime.elapsed_s(event.uptime_us / 1e6, arrived_s)
+
+
 class _Connection:
     """One TCP connection to a reader.
 
     Attributes:
+        clock: The reader's clocks against ours.
         early: Messages that came while an answer was awaited.
     """
 
@@ -293,6 +312,7 @@ class _Connection:
         self._reader, self._writer, self._timeout_s = reader, writer, answer_timeout_s
         self._number, self._welcome = 0, False
         self.early: list[Message] = []
+        self.clock = _ReaderClocks()
 
     async def receive(self, within_s: float) -> Message:
         """Return the next message; keepalives are answered and not returned.
@@ -314,20 +334,25 @@ class _Connection:
                 return message
             self._writer.write(Message(Kind.KEEPALIVE_ACK, message.id).encode())
 
-    async def welcome(self) -> None:
+    async def welcome(self, clock: Clock) -> None:
         """Await the reader's word that it takes the connection.
+
+        Args:
+            clock: Ours.
 
         Raises:
             ReaderFaultError: it refuses, for example because another client is connected.
         """
         message = await self.receive(self._timeout_s)
-        status = answers.read_event(message.body).connection
+        event = answers.read_event(message.body)
+        status = event.connection
         if message.kind != Kind.READER_EVENT_NOTIFICATION or status is None:
             raise ReaderFaultError("the reader did not begin with its connection event")
         if status != answers.CONNECTED:
             why = answers.CONNECTION_REFUSALS.get(status, f"status {status}")
             raise ReaderFaultError(f"the reader refuses the connection: {why}")
         self._welcome = True
+        self.clock.start(event, clock.elapsed_s())
 
     async def ask(self, request: requests.Numbered) -> Message:
         """Send a request and return its answer, which reports success.
