@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from bench.locate.output import Fix, rows, runs
 from tagtrail_locate.core.errors import TooFewRangesError
 from tagtrail_locate.core.range_calibration import RangeCalibration, SurveyedRanges, fit_ranges
 from tagtrail_locate.core.range_follow import follow
-from tagtrail_locate.core.range_tracking import RangeModel
+from tagtrail_locate.core.range_tracking import UNSURVEYED, RangeModel
 from tagtrail_locate.core.range_walk import Heard, Placement
 
 EVERY_S: Final = 0.1
@@ -52,6 +53,8 @@ def places(calibrate: Path, folder: Path, *, delay_s: float) -> Iterator[Placeme
     anchors = _anchors(folder)
     model = RangeModel(slots=max(len(anchors), 1))
     calibration = calibrated(calibrate, folder.name, model)
+    if calibration == RangeCalibration():
+        model = replace(UNSURVEYED, slots=model.slots)
     heard = sorted(
         (
             Heard(at_s - calibration.latency_s, a, *anchors[a], calibration.corrected_m(a, range_m))

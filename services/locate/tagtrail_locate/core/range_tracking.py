@@ -64,6 +64,10 @@ class RangeModel:
         return MOTION + self.slots
 
 
+UNSURVEYED: Final = RangeModel(systematic_m=0.05, shared_m=0.25)
+"""Before a calibration: delays of antennas and of the ranging system itself are in the ranges."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranges:
     """One range for each of B rows.
