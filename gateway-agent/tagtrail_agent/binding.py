@@ -120,7 +120,7 @@ def bind(cls: type[T], document: Document, table: Mapping[str, Any], place: Sequ
     """Make a dataclass of a table.
 
     Args:
-        cls: A dataclass; its fields are `str`, `int`, `float`, `bool`, `Path`, `Literal`, tuples
+        cls: A dataclass; a path in it counts from the folder of the file. Its fields are `str`, `int`, `float`, `bool`, `Path`, `Literal`, tuples
             of these, nested dataclasses, or one of them and None; `Annotated` with a `Range`.
         document: Where the table stands.
         table: The table.
@@ -215,4 +215,6 @@ def _plain(hint: Any, limits: Range, document: Document, value: Any, place: Sequ
         raise document.fault(place, f"is {value}; it must be at least {limits.least:g}")
     if limits.most is not None and value > limits.most:
         raise document.fault(place, f"is {value}; it must be at most {limits.most:g}")
+    if hint is Path:
+        return Path(document.path).parent / value
     return hint(value)

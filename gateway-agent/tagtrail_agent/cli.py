@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
         commands, "run", _run, "hear and send until told to stop",
         f"Kinds of [[input]] in the configuration:\n{kinds}",
     )  # fmt: skip
+    run.add_argument(
+        "--until-done", action="store_true",
+        help="end when all inputs have ended (as of a recording) and everything is confirmed",
+    )  # fmt: skip
     run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     check = _command(commands, "check", _check, "look whether everything would work")
     _json(check)
@@ -146,18 +150,20 @@ def _run(given: argparse.Namespace) -> int:
     agent = Agent(config.load(given.config))
     if not agent.inputs:
         raise ConfigError(f"{given.config} has no [[input]]; add one, see `tagtrail-agent run -h`")
-    asyncio.run(_until_told(agent))
+    asyncio.run(_until_told(agent, until_done=given.until_done))
     return agent.exit_code
 
 
-async def _until_told(agent: Agent, seconds: float | None = None) -> None:
+async def _until_told(
+    agent: Agent, seconds: float | None = None, *, until_done: bool = False
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if seconds is not None:
         loop.call_later(seconds, stop.set)
-    await agent.run(stop)
+    await agent.run(stop, until_done=until_done)
 
 
 def _simulate(given: argparse.Namespace) -> int:

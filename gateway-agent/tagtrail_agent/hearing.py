@@ -65,6 +65,8 @@ class Hearing:
         self._decode = decode_advert
         self._resolver = Resolver(enrolment, decode_advert)
         self._look_up = enrolled_traits(enrolment)
+        self._enrolment = enrolment
+        self._identities = _identities(enrolment)
         rules = rules or default_rules()
         self._filter = EdgeFilter(rules, self._traits_of, gateway_id) if filtering else None
         self._alarms = AlarmWatch(rules.alarms, alarm_sink, self._traits_of, gateway_id)
@@ -75,6 +77,10 @@ class Hearing:
 
     def _traits_of(self, tag: str) -> Traits:
         return self._look_up(tag)
+
+    def knows(self, identity: str) -> bool:
+        """Return whether an identity may leave: it is enrolled, or in an enrolled range."""
+        return identity in self._identities or identity.startswith(self._enrolment.ranges)
 
     def hear(self, heard: Sequence[Advert | Reading]) -> None:
         """Take a batch; when this returns, what passed the filter survives a kill."""
@@ -117,6 +123,7 @@ class Hearing:
     def adopt(self, enrolment: Enrolment, rules: Rules | None) -> None:
         """Go on with other tags, and other rules unless None."""
         self._look_up = enrolled_traits(enrolment)
+        self._enrolment, self._identities = enrolment, _identities(enrolment)
         self._resolver = Resolver(enrolment, self._decode, self._resolver.counts)
         if self._filter is not None:
             self._filter.adopt(rules)
@@ -152,3 +159,7 @@ class Hearing:
             figures["filter"] = self._filter.figures()
         figures.update(self._alarms.figures())
         return figures
+
+
+def _identities(enrolment: Enrolment) -> frozenset[str]:
+    return frozenset(i for tag in enrolment.tags for i in tag.identities)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tagtrail_agent import VERSION, machine
 from tagtrail_agent.errors import RefusedError, UnreachableError
 from tagtrail_agent.items import text_of
+from tagtrail_agent.readings import Input
 from tagtrail_agent.remote import write_private
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Heartbeat:
             "repeats": sender.repeats,
             "sent_bytes": agent.link.sent_bytes,
             "clock_skew_s": round(skew_s, 3) if skew_s is not None else None,
+            "inputs": {i.name: _counts(i) for i in agent.inputs},
             **agent.configuring.figures(),
             **machine.figures(),
         }
@@ -102,3 +104,12 @@ class Heartbeat:
             write_private(self._agent.config.state / "status.json", content)
         except OSError as error:
             log.warning("heartbeat.not_written", extra={"cause": str(error)})
+
+
+def _counts(source: Input) -> dict[str, Any]:
+    """Return what an input says about itself."""
+    found: dict[str, Any] = dict(getattr(source, "counts", {}))
+    connected = getattr(source, "connected", None)
+    if isinstance(connected, bool):
+        found["connected"] = connected
+    return found

@@ -57,7 +57,7 @@ class Agent:
         self.inputs = (
             list(inputs)
             if inputs is not None
-            else [input_of(config, entry, self.clock) for entry in config.inputs]
+            else [input_of(config, e, self.clock, self._enrolled) for e in config.inputs]
         )
         self.outbox = Outbox(
             config.state / "outbox.db",
@@ -93,6 +93,9 @@ class Agent:
         )
         self.heartbeat = Heartbeat(self)
         self.exit_code = 0
+
+    def _enrolled(self, identity: str) -> bool:
+        return self.hearing.knows(identity)
 
     def _prepare_state(self) -> None:
         state = self.config.state
@@ -157,8 +160,12 @@ class Agent:
         self.hearing.adopt(self.enrolment(pushed), pushed.rules)
         self.pushed = pushed
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: asyncio.Event, *, until_done: bool = False) -> None:
         """Run until told to stop; what is heard is kept, what is kept stays for the next start.
+
+        Args:
+            stop: Set it to end.
+            until_done: End when all inputs have ended and everything is confirmed.
 
         Raises:
             AgentError: an input can never work as configured.
@@ -172,32 +179,57 @@ class Agent:
                 ("config", self._for_ever("config", self.configuring.run)),
                 ("tend", self._for_ever("tend", self._tend)),
                 ("force", self._for_ever("force", self._force)),
-                *((i.name, i.run(self.hearing)) for i in self.inputs),
             )
         ]
+        hearing = [asyncio.create_task(i.run(self.hearing), name=i.name) for i in self.inputs]
         stopping = asyncio.create_task(stop.wait())
+        if until_done:
+            tasks.append(asyncio.create_task(self._stop_when_done(hearing, stop)))
         try:
-            await self._watch(stopping, tasks)
+            await self._watch(stopping, hearing)
         finally:
-            for task in (*tasks, stopping):
+            for task in (*tasks, *hearing, stopping):
                 task.cancel()
-            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await asyncio.gather(*tasks, *hearing, stopping, return_exceptions=True)
             self.hearing.flush()
             await self.link.close()
             self.outbox.close()
 
+    async def _hear(self, one: Input) -> None:
+        """Run an input to its end; one that fails by a fault of ours is run again.
+
+        Raises:
+            AgentError: it can never work as configured.
+        """
+        backoff = Backoff(1.0, 60.0)
+        while True:
+            try:
+                await one.run(self.hearing)
+            except AgentError:
+                raise
+            except Exception:
+                log.exception("input.failed", extra={"input": one.name})
+                await asyncio.sleep(backoff.next_s())
+            else:
+                return
+
     @staticmethod
-    async def _watch(stopping: asyncio.Task[Any], tasks: Sequence[asyncio.Task[None]]) -> None:
-        """Return when told to stop, or when every input of limited length has ended... never."""
-        waiting: set[asyncio.Task[Any]] = {stopping, *tasks}
+    async def _watch(stopping: asyncio.Task[Any], hearing: Sequence[asyncio.Task[None]]) -> None:
+        """Wait for the stop; an input that can never work ends the agent, another end does not."""
+        waiting: set[asyncio.Task[Any]] = {stopping, *hearing}
         while not stopping.done():
             done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
-                error = task.exception()
-                if isinstance(error, AgentError):
-                    raise error
-                if error is not None:
-                    log.error("input.failed", exc_info=error, extra={"input": task.get_name()})
+                task.result()
+
+    async def _stop_when_done(
+        self, hearing: Sequence[asyncio.Task[None]], stop: asyncio.Event
+    ) -> None:
+        await asyncio.wait(hearing)
+        self.hearing.flush()
+        while self.outbox.figures()["queue_items"]:  # noqa: ASYNC110 - counted, no event
+            await asyncio.sleep(0.1)
+        stop.set()
 
     @staticmethod
     async def _for_ever(name: str, work: Any) -> None:
