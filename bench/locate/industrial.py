@@ -1,7 +1,8 @@
 """uwb_industrial: a still tag at known positions among racks, ranged by up to 19 anchors.
 
 Each position is its own run; a fix for epoch k uses the ranges of epochs 0 to k, as a product does
-with a tag that has not moved. Epochs have no clock, so a delay is not used.
+with a tag that has not moved. Epochs have no clock, so a delay is not used. A position is never
+calibrated from itself: where both folders hold it, it is left out of the fit.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from bench.locate.output import Fix, rows
 from tagtrail_locate.core.errors import RefusedCalibrationError
@@ -18,7 +20,8 @@ from tagtrail_locate.core.range_survey import Point, RangeSurvey, links_of, loca
 from tagtrail_locate.core.still_ranges import Reading, StillRanges
 
 Rounds = Mapping[int, list[Reading]]
-FEWEST = 3
+FEWEST: Final = 3
+"""Two ranges leave two places."""
 
 
 def predict(
@@ -35,10 +38,11 @@ def predict(
     """
     del delay_s, radio
     anchors = anchors_of(evaluate if (evaluate / "anchors.csv").exists() else calibrate)
-    same = calibrate.resolve() == evaluate.resolve()
-    whole = None if same else calibrated(calibrate, without=None)
+    whole = calibrated(calibrate, without=None)
+    known = surveyed(calibrate, without=None).places
     for position, rounds in measured(evaluate).items():
-        model, height_m = whole or calibrated(calibrate, without=position)
+        own = position in known
+        model, height_m = calibrated(calibrate, without=position) if own else whole
         for k, found in followed(anchors, rounds, model, height_m=height_m):
             yield Fix(label, f"pos{position}", float(k), found.x_m, found.y_m)
 

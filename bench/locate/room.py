@@ -2,7 +2,8 @@
 
 With a truth to calibrate from, each tag's errors by anchor, distance and side are taken off its
 ranges before they are followed. Without one, the errors of the anchors are found on the way: they
-are part of the filter's state.
+are part of the filter's state. A run is never calibrated from itself: where both folders hold it,
+each half is calibrated from the other.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ UNCALIBRATED: Final = RangeModel(
 
 CALIBRATED: Final = RangeModel(acceleration_m2s3=TROLLEY_M2S3, systematic_m=0.02)
 
-Biases = Mapping[str, TagRangeBias]
+Calibrated = tuple[float, Mapping[str, TagRangeBias], float | None]
+"""Latency (seconds), errors by tag, and height of the tags (metres); None = not known."""
 
 
 def predict(
@@ -64,14 +66,30 @@ def predict(
         radio: Only UWB is there.
     """
     del radio
-    anchors = anchors_of(evaluate)
-    latency, biases, height_m = calibrated(calibrate)
+    anchors = anchors_of(evaluate if (evaluate / "anchors.csv").exists() else calibrate)
+    known = calibrated(calibrate)
     for path in runs(evaluate, "*.ranges.csv"):
         stem = path.name.removesuffix(".ranges.csv")
-        for tag, ranges in ranges_of(path).items():
-            found = places(ranges, anchors, biases.get(tag), latency, height_m, delay_s=delay_s)
+        by_tag = ranges_of(path)
+        pieces = [(-math.inf, math.inf, known)]
+        if (calibrate / f"{stem}.truth.csv").exists():
+            pieces = _halves(calibrate, sorted(r[0] for rs in by_tag.values() for r in rs))
+        for tag, (since_s, until_s, (latency, biases, height_m)) in itertools.product(
+            by_tag, pieces
+        ):
+            some = [r for r in by_tag[tag] if since_s <= r[0] < until_s]
+            found = places(some, anchors, biases.get(tag), latency, height_m, delay_s=delay_s)
             for place in found:
                 yield Fix(label, f"{stem}_tag{tag}", place.at_s, place.x_m, place.y_m)
+
+
+def _halves(folder: Path, stamps: Sequence[float]) -> list[tuple[float, float, Calibrated]]:
+    """Return both halves of a run, each with what the other half says."""
+    middle = stamps[len(stamps) // 2]
+    return [
+        (-math.inf, middle, calibrated(folder, since_s=middle)),
+        (middle, math.inf, calibrated(folder, until_s=middle)),
+    ]
 
 
 def places(
@@ -149,13 +167,13 @@ def _sided(
 
 def calibrated(
     folder: Path, *, since_s: float = -math.inf, until_s: float = math.inf
-) -> tuple[float, Biases, float | None]:
-    """Return latency (s), errors by tag and height of the tags (m, None = not known).
+) -> Calibrated:
+    """Return what a folder says of the ranges.
 
     Args:
         folder: Runs without a truth are passed over; without any, nothing is known.
         since_s: Ranges stamped earlier are not learned from.
-        until_s: Ranges stamped later are not learned from.
+        until_s: Ranges stamped then or later are not learned from.
     """
     surveys = surveyed(folder, since_s, until_s)
     if not surveys:
@@ -184,7 +202,7 @@ def surveyed(folder: Path, since_s: float, until_s: float) -> dict[str, Surveyed
     ranges = ranges_of(truths[0].with_name(truths[0].name.replace(".truth.", ".ranges.")))
     found = {}
     for tag, known in ranges.items():
-        kept = [r for r in known if since_s <= r[0] <= until_s]
+        kept = [r for r in known if since_s <= r[0] < until_s]
         if kept and tag in way:
             track = np.array(way[tag])
             found[tag] = SurveyedTag(
