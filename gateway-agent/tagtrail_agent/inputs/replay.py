@@ -11,7 +11,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,14 +72,22 @@ class Replay:
         options: Which recording, and how fast.
         clock: Both clocks.
         name: Name for figures.
+        enrolled: Says whether an identity is an enrolled tag's; see `MqttGateways`.
     """
 
-    def __init__(self, options: ReplayOptions, clock: Clock, name: str = "replay") -> None:
+    def __init__(
+        self,
+        options: ReplayOptions,
+        clock: Clock,
+        name: str = "replay",
+        *,
+        enrolled: Callable[[str], bool] | None = None,
+    ) -> None:
         self.name = name
         self._options, self._clock = options, clock
         self._recorded: datetime = clock.now()
         recorder = Clocks(lambda: self._recorded, lambda: 0.0)
-        self._gateways = MqttGateways(MqttOptions(), recorder, name)
+        self._gateways = MqttGateways(MqttOptions(), recorder, name, enrolled=enrolled)
         self.counts = self._gateways.counts
         self._first: datetime | None = None
         self._began, self._began_s = clock.now(), clock.elapsed_s()
