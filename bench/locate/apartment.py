@@ -55,7 +55,7 @@ def predict(
     del radio
     names = antennas_of(calibrate)
     walks = [walk for path in runs(calibrate, "runs/*.ble.csv") if (walk := walk_of(path, names))]
-    tracker = tracker_of(calibrate, names, walks, FilterSettings())
+    tracker = tracker_of(calibrate, names, walks, FilterSettings(follow_paths=True))
     for path in runs(evaluate, "runs/*.ble.csv"):
         run = path.name.removesuffix(".ble.csv")
         for moment in follow(tracker, packets_of(path, names), delay_s):

@@ -30,7 +30,7 @@ def predict(
 ) -> Iterator[Fix]:
     """Yield the fixes of every run, calibrated from `calibrate` only."""
     del radio
-    names, tracker = tracker_of(calibrate, FilterSettings())
+    names, tracker = tracker_of(calibrate, FilterSettings(follow_paths=True))
     tracks = [(path, _stem(path)) for path in sorted(evaluate.glob("tracks/*.events.csv"))]
     stays = [
         (path, f"static/{_stem(path)}") for path in sorted(evaluate.glob("static/*.events.csv"))

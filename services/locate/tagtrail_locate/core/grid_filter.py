@@ -23,6 +23,7 @@ import numpy.typing as npt
 from tagtrail_locate.core import map_errors
 from tagtrail_locate.core.grid import Grid
 from tagtrail_locate.core.grid_motion import Gait, Motion
+from tagtrail_locate.core.grid_place import Place, over_modes, place_of
 from tagtrail_locate.core.level_table import PER_NAT, LevelTable, table_of
 from tagtrail_locate.core.radio_map import RadioMap
 
@@ -57,6 +58,8 @@ class FilterSettings:
             is worn, what changed since the survey), standard deviation; 0 = not at all.
         map_error_s: How long such an error lasts, seconds.
         area_share: Share of the belief that the area holds.
+        median_rounds: Rounds of Weiszfeld from the mean towards the spatial median, the point of the
+            least expected error; 0 = the mean.
     """
 
     gait: Gait = field(default_factory=Gait)
@@ -67,6 +70,7 @@ class FilterSettings:
     map_error_s: float = 60.0
     follow_paths: bool = False
     area_share: float = 0.95
+    median_rounds: int = 8
 
 
 class Belief(NamedTuple):
@@ -96,24 +100,6 @@ class Evidence(NamedTuple):
 
     dt_s: Floats
     likelihood: Singles
-
-
-class Place(NamedTuple):
-    """Where B tags are.
-
-    Attributes:
-        zones: Probability per zone, shape (B, Z + 1); the last is "in no zone".
-        x_m: Mean, shape (B,), metres.
-        y_m: Mean, shape (B,), metres.
-        covariance_m2: Shape (B, 3), m²: east-east, east-north, north-north.
-        radius_m: Around the mean, holds `area_share` of the belief, shape (B,), metres.
-    """
-
-    zones: Floats
-    x_m: Floats
-    y_m: Floats
-    covariance_m2: Floats
-    radius_m: Floats
 
 
 class GridFilter:
@@ -229,35 +215,8 @@ class GridFilter:
 
     def summary(self, mass: Singles) -> Place:
         """Tell zones, position and area of a belief, shape (B, M, C)."""
-        grid = self.grid
-        cells = _over_modes(mass)
-        zones = [np.add.reduce(cells * (grid.zone == z), axis=-1) for z in range(self._zones)]
-        x = np.add.reduce(cells * grid.x_m, axis=-1)
-        y = np.add.reduce(cells * grid.y_m, axis=-1)
-        east, north = grid.x_m - x[:, None], grid.y_m - y[:, None]
-        covariance = np.stack(
-            [np.add.reduce(cells * a * b, axis=-1) for a, b in _pairs(east, north)], axis=-1
-        )
-        covariance[:, (0, 2)] += grid.cell_m**2 / 12.0
-        radius = self._radius(cells, np.sqrt(east * east + north * north))
-        return Place(np.stack(zones, axis=-1), x, y, covariance, radius)
-
-    @property
-    def _zones(self) -> int:
-        return len(self.grid.zone_names) + 1
-
-    def _radius(self, cells: Floats, away_m: Floats) -> Floats:
-        """Return the radius that holds the share of the belief, in steps of half a cell."""
-        step = self.grid.cell_m / 2.0
-        low = np.zeros(len(cells))
-        most = 4 * max(self.grid.rows, self.grid.columns)
-        high = np.full(len(cells), float(most))
-        for _halving in range(most.bit_length()):
-            middle = np.floor((low + high) / 2.0)
-            held = np.add.reduce(cells * (away_m <= (middle * step)[:, None]), axis=-1)
-            enough = held >= self.settings.area_share
-            high, low = np.where(enough, middle, high), np.where(enough, low, middle)
-        return np.maximum(high * step, step)
+        rounds = self.settings.median_rounds
+        return place_of(self.grid, over_modes(mass), self.settings.area_share, rounds)
 
     def _jump(self, dt_s: Floats) -> Singles:
         rate = dt_s * self.settings.jump_per_s
@@ -342,7 +301,7 @@ class GridFilter:
         """
         if self.settings.map_error_db <= 0.0:
             return
-        cells, rows = _over_modes(expected), np.arange(len(expected))
+        cells, rows = over_modes(expected), np.arange(len(expected))
         for reading in range(gateway.shape[1]):
             which, level = gateway[:, reading], level_db[:, reading]
             levels = self._mean_db[which].astype(np.float64)
@@ -371,18 +330,6 @@ def _exp_table() -> Singles:
         table[index] = value
         value *= STEP_EXP
     return table.astype(np.float32)
-
-
-def _over_modes(mass: Singles) -> Floats:
-    """Return the belief per cell, shape (B, C)."""
-    cells: Floats = mass[:, 0].astype(np.float64)
-    for mode in range(1, mass.shape[1]):
-        cells += mass[:, mode]
-    return cells
-
-
-def _pairs(east: Floats, north: Floats) -> tuple[tuple[Floats, Floats], ...]:
-    return (east, east), (east, north), (north, north)
 
 
 def last_sum(values: Singles) -> Singles:
