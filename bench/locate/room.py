@@ -47,7 +47,8 @@ UNCALIBRATED: Final = RangeModel(
 )
 """Range errors of 0.2 m that stay: what DW1000 radios have without antenna calibration."""
 
-CALIBRATED: Final = RangeModel(acceleration_m2s3=TROLLEY_M2S3, systematic_m=0.02)
+CALIBRATED: Final = RangeModel(acceleration_m2s3=TROLLEY_M2S3, systematic_m=0.02, huber=1.5)
+"""What a survey leaves is mostly multipath, whose tails are heavier than the default expects."""
 
 Calibrated = tuple[float, Mapping[str, TagRangeBias], float | None]
 """Latency (seconds), errors by tag, and height of the tags (metres); None = not known."""
