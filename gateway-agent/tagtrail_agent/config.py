@@ -264,6 +264,16 @@ def load(path: Path) -> Config:
     return Config(path=path, document=document, inputs=_inputs(document), **sections)
 
 
+def updates_in(path: Path) -> UpdatesSection:
+    """Read [updates] alone, so that an older launcher gets along with newer sections.
+
+    Raises:
+        ConfigError: names the line and says what to do.
+    """
+    document = Document.read(path)
+    return bind(UpdatesSection, document, document.table("updates"), ("updates",))
+
+
 def _inputs(document: Document) -> tuple[InputEntry, ...]:
     written = document.tables.get("input", [])
     if not isinstance(written, list):

@@ -95,6 +95,7 @@ class Heartbeat:
             "clock_skew_s": round(skew_s, 3) if skew_s is not None else None,
             "inputs": {i.name: _counts(i) for i in agent.inputs},
             **agent.configuring.figures(),
+            **agent.updating.figures(),
             **machine.figures(),
         }
 

@@ -28,6 +28,7 @@ from tagtrail_agent.inputs.common import Backoff
 from tagtrail_agent.models import load_models
 from tagtrail_agent.outbox import Outbox
 from tagtrail_agent.readings import Input
+from tagtrail_agent.updating import Updating
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,9 @@ class Agent:
             gateway_id=config.gateway.id,
             pace=_pace(config),
         )
+        self.updating = Updating(self)
         self.heartbeat = Heartbeat(self)
-        self.exit_code = 0
+        self._stop = asyncio.Event()
 
     def _enrolled(self, identity: str) -> bool:
         return self.hearing.knows(identity)
@@ -170,6 +172,7 @@ class Agent:
         Raises:
             AgentError: an input can never work as configured.
         """
+        self._stop = stop
         await self.link.open()
         tasks = [
             asyncio.create_task(coroutine, name=name)
@@ -177,6 +180,7 @@ class Agent:
                 ("sender", self._for_ever("sender", self.sender.run)),
                 ("heartbeat", self._for_ever("heartbeat", self.heartbeat.run)),
                 ("config", self._for_ever("config", self.configuring.run)),
+                ("updates", self._for_ever("updates", self.updating.run)),
                 ("tend", self._for_ever("tend", self._tend)),
                 ("force", self._for_ever("force", self._force)),
             )
@@ -194,6 +198,10 @@ class Agent:
             self.hearing.flush()
             await self.link.close()
             self.outbox.close()
+
+    def restart(self) -> None:
+        """End, so that the service manager starts the agent again, in its new version."""
+        self._stop.set()
 
     async def _hear(self, one: Input) -> None:
         """Run an input to its end; one that fails by a fault of ours is run again.
