@@ -29,6 +29,9 @@ FLATNESS: Final = 0.04
 """Anchors whose spread across is below 4 % of the spread along count as one line: at 25 m of
 length that is 1 m, where a range error of 0.15 m already moves the fix by several metres."""
 
+NEAREST_M2: Final = 1e-12
+"""A tag on top of an anchor is taken to be a micrometre away, so that there is a direction."""
+
 LINEAR_SHARE: Final = 0.1
 """Weight in Newton's matrix of ranges that count linearly. Zero would be exact, and singular where
 nearly all are; damping cures that in more steps than this costs."""
@@ -142,8 +145,9 @@ class _Problem:
     def __init__(self, anchors: Floats, ranges: Floats, weight: Floats, square: Floats) -> None:
         self.size, self.width = anchors.shape[-1], ranges.shape[1]
         self.anchors = anchors[:, :, None] if anchors.ndim == 2 else _by_anchor(anchors)
-        self.square = square[:, None] if square.ndim == 1 else _by_anchor(square)
+        self.square = (square[:, None] if square.ndim == 1 else _by_anchor(square)) + NEAREST_M2
         self.ranges, self.weight = _by_anchor(ranges), _by_anchor(weight)
+        self.squared = self.weight * self.weight
 
     def solve(self, start: Floats | None) -> Solutions:
         """Return the fixes, from given places or from the linear ones."""
@@ -165,13 +169,14 @@ class _Problem:
         part = _Problem.__new__(_Problem)
         part.size, part.width = self.size, self.width
         part.ranges, part.weight = self.ranges[:, rows], self.weight[:, rows]
+        part.squared = self.squared[:, rows]
         part.anchors = self.anchors[:, :, rows] if self.anchors.shape[2] > 1 else self.anchors
         part.square = self.square[:, rows] if self.square.shape[1] > 1 else self.square
         return part
 
     def _linear_start(self) -> list[Floats]:
         """Return the least squares solution of the squared equations minus their mean."""
-        share = self.weight * self.weight
+        share = self.squared
         total = _summed(share)
         axes = range(self.size)
         centre = [_summed(share * self.anchors[:, k]) / total for k in axes]
@@ -184,15 +189,15 @@ class _Problem:
         ]
         mean = _summed(share * np.stack(levels)) / total
         for i in range(self.width):
-            _gather(normal, right, local[i], 2.0 * share[i], 0.5 * (levels[i] - mean))
+            _gather(normal, right, local[i], 2.0 * share[i], share[i] * (levels[i] - mean))
         _damp(normal, self.size, np.full(len(total), 1e-6), 1e-12 * total)
         return [c + s for c, s in zip(centre, _solved(normal, right), strict=True)]
 
     def _fit(self, i: int | slice, place: list[Floats]) -> tuple[Floats, list[Floats]]:
         """Return measured minus fitted of one anchor (B,) or all (n, B), and the derivatives."""
         away = [p - self.anchors[i, k] for k, p in enumerate(place)]
-        fitted = np.sqrt(sum((x * x for x in away), self.square[i]))
-        inverse = 1.0 / np.maximum(fitted, 1e-6)
+        fitted = np.sqrt(sum((x * x for x in away[1:]), away[0] * away[0] + self.square[i]))
+        inverse = 1.0 / fitted
         return self.ranges[i] - fitted, [x * inverse for x in away]
 
     def _look(self, place: list[Floats], *, reweighted: bool = False) -> _Level:
@@ -211,10 +216,11 @@ class _Problem:
             scaled = np.abs(residual) * self.weight[i]
             inner = np.minimum(scaled, HUBER)
             cost += _total(inner * (2.0 * scaled - inner))
-            square = self.weight[i] * self.weight[i]
             robust = HUBER / np.maximum(scaled, HUBER)
-            share = robust if reweighted else np.where(scaled > HUBER, LINEAR_SHARE * robust, 1.0)
-            _gather(normal, right, slope, square * share, residual * (robust / share))
+            pull = self.squared[i] * robust * residual
+            if not reweighted:
+                robust = np.where(scaled > HUBER, LINEAR_SHARE * robust, 1.0)
+            _gather(normal, right, slope, self.squared[i] * robust, pull)
         return _Level(cost, normal, right)
 
     def _search(self, place: list[Floats]) -> tuple[list[Floats], Bools]:
@@ -300,13 +306,13 @@ def _chosen(better: Bools, new: list[Floats], old: list[Floats]) -> list[Floats]
 
 
 def _gather(
-    normal: list[Floats], right: list[Floats], slope: list[Floats], weight: Floats, value: Floats
+    normal: list[Floats], right: list[Floats], slope: list[Floats], weight: Floats, pull: Floats
 ) -> None:
     """Add one anchor (B,), or all (n, B), to normal equations, in place."""
     at = 0
     for j, first in enumerate(slope):
+        right[j] += _total(pull * first)
         weighted = weight * first
-        right[j] += _total(weighted * value)
         for second in slope[j:]:
             normal[at] += _total(weighted * second)
             at += 1
