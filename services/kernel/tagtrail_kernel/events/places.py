@@ -11,6 +11,18 @@ from tagtrail_kernel.events.sightings import Aware, Id, Metres, Text
 
 Method = Literal["ble_zone", "uwb", "reported", "gps", "read_point", "claimed"]
 Probability = Annotated[float, Meta(ge=0, le=1)]
+SilenceCause = Literal[
+    "storage_cadence",
+    "adverts_lost",
+    "link_weak",
+    "shadowed",
+    "gateways_down",
+    "gateways_deaf",
+    "battery_expected_empty",
+    "left_through_dock",
+    "out_of_coverage",
+    "silent_while_heard",
+]
 
 
 @event("tag.zone_changed", version=1, family=Family.PLACE)
@@ -84,6 +96,12 @@ class TagPresenceChanged(Event, frozen=True, kw_only=True):
         zone_id: Last confirmed zone.
         site_id: Its site.
         gateway_ids: Gateways that usually hear it.
+        cause: Most probable reason of the silence, of those in docs/locating.md, section Presence;
+            None while the tag is present.
+        gone_probability: Probability that the tag is gone from its place, rather than that adverts
+            were lost, it is hidden, or its battery ended; None while it is present.
+        lost: Of `missing`: it has been for so long that nobody need wait for it any longer.
+        look_first: Zones in the order in which to look for it, at most 5.
     """
 
     tag_id: Id
@@ -94,3 +112,7 @@ class TagPresenceChanged(Event, frozen=True, kw_only=True):
     zone_id: Id | None = None
     site_id: Id | None = None
     gateway_ids: tuple[Id, ...] = ()
+    cause: SilenceCause | None = None
+    gone_probability: Probability | None = None
+    lost: bool = False
+    look_first: tuple[Id, ...] = ()

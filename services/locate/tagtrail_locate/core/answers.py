@@ -9,7 +9,7 @@ from uuid import UUID
 
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.places import TagPresenceChanged, TagZoneChanged
-from tagtrail_locate.core import positions, presence
+from tagtrail_locate.core import coverage, positions, presence
 from tagtrail_locate.core.effects import (
     Effects,
     GatewayRow,
@@ -182,7 +182,9 @@ def change_presence(
     event: Recorded,
 ) -> None:
     """Change a tag's presence: memory, rows and a fact for the log."""
-    tag.presence, tag.presence_since_s = verdict.presence, at_s
+    if verdict.presence != tag.presence:
+        tag.presence, tag.presence_since_s = verdict.presence, at_s
+    coverage.note_verdict(tag, verdict.cause, lost=verdict.lost)
     zone = state.registry.zones.get(tag.zone_id) if tag.zone_id is not None else None
     usual = presence.usual_gateways(tag)
     data = TagPresenceChanged(
@@ -194,10 +196,14 @@ def change_presence(
         zone_id=tag.zone_id,
         site_id=zone.site_id if zone is not None else tag.site_id,
         gateway_ids=tuple(usual),
+        cause=verdict.cause,
+        gone_probability=verdict.gone_probability,
+        lost=verdict.lost,
+        look_first=verdict.look_first,
     )
     effects.facts.append(derived(event.id, tag.tag_id, at_s, data))
     effects.presence[tag.tag_id] = PresenceRow(
-        tag.tag_id, data.state, at(at_s), data.last_heard_at, data.silent_s,
+        tag.tag_id, data.state, at(tag.presence_since_s), data.last_heard_at, data.silent_s,
         round(verdict.observed_s, 3), data.expected_interval_s, tag.learned, data.zone_id,
         data.site_id, usual, event.position,
     )  # fmt: skip

@@ -18,7 +18,7 @@ from tagtrail_kernel.events.registrations import (
     TagRetired,
     ZoneRetired,
 )
-from tagtrail_locate.core import answers, presence, sources
+from tagtrail_locate.core import answers, batteries, coverage, presence, sources
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.facts import (
     Absence,
@@ -126,6 +126,7 @@ class Engine:
         if tag is None:
             return
         tag.gaps_s = []
+        coverage.forget(tag)
         sources.refresh(self.state, tag)
         if tag.active_s is not None:
             self._check_at(tag, tag.active_s)
@@ -221,6 +222,7 @@ class Engine:
         tag.position, tag.event = event.position, event.id.bytes
         self._note_heard(event, tag, at_s, fact, gateway)
         if isinstance(fact, Sighting):
+            batteries.note(tag.habits, at_s, fact.battery_pct, fact.battery_mv)
             sources.take_sighting(self.state, tag, at_s, fact)
         elif isinstance(fact, Range):
             sources.take_range(self.state, tag, at_s, fact)
@@ -239,6 +241,7 @@ class Engine:
             tag.site_id = tag.site_id or gateway.site_id
             return
         tag.heard[fact.gateway_id] = max(at_s, tag.heard.get(fact.gateway_id, at_s))
+        coverage.note(tag, fact.gateway_id, at_s)
         if len(tag.heard) > MOST_HEARD:
             del tag.heard[min(tag.heard, key=lambda g: (tag.heard[g], g))]
         if tag.active_s is not None and at_s <= tag.active_s:
@@ -276,12 +279,11 @@ class Engine:
 
     def _judge(self, event: Recorded, tag: TagState, watermark_s: float) -> None:
         sources.refresh(self.state, tag)
-        thresholds = self.state.registry.thresholds
-        verdict = presence.judge(tag, watermark_s, self.state.gateways, thresholds)
+        verdict = presence.judge(self.state, tag, watermark_s)
         tag.check_s = None
         if verdict.check_s is not None:
             self._check_at(tag, verdict.check_s)
-        if verdict.presence != tag.presence:
+        if verdict.presence != tag.presence or verdict.lost != tag.habits.lost:
             answers.change_presence(self.state, self.effects, tag, verdict, watermark_s, event)
 
     # -- the answer over all sources --------------------------------------------------------

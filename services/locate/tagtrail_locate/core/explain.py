@@ -6,7 +6,7 @@ import math
 from typing import Any, Final
 from uuid import UUID
 
-from tagtrail_locate.core import answers, fusion, presence, zones
+from tagtrail_locate.core import answers, fusion, presence, silence_report, zones
 from tagtrail_locate.core.effects import at
 from tagtrail_locate.core.state import (
     GatewayState,
@@ -261,20 +261,5 @@ def _not_heard(state: State, tag: TagState) -> list[Explanation]:
 
 def _presence(state: State, tag: TagState) -> Explanation | None:
     """Return how the tag's silence is judged; None for tags whose silence means nothing."""
-    if tag.active_s is None:
-        return None
-    overdue_s, missing_s = presence.limits_s(tag, state.registry.thresholds)
     watermark_s = state.watermarks_s.get(tag.site_id or "", tag.now_s)
-    return {
-        "state": tag.presence,
-        "since_at": at(tag.presence_since_s) if tag.presence_since_s else None,
-        "last_heard_at": at(tag.active_s),
-        "silent_s": round(max(watermark_s - tag.active_s, 0.0), 3),
-        "observed_silence_s": round(presence.observed_silence_s(tag, state.gateways), 3),
-        "expected_interval_s": round(tag.interval_s, 3),
-        "interval_learned": tag.learned,
-        "overdue_after_s": round(overdue_s, 3),
-        "missing_after_s": round(missing_s, 3),
-        "usual_gateways": presence.usual_gateways(tag),
-        "site_heard_at": at(watermark_s),
-    }
+    return silence_report.report(state, tag, watermark_s)

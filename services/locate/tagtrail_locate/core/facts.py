@@ -31,6 +31,8 @@ class Sighting(Radio, gc=False):
     rssi_dbm: float | None = None
     rssi_1m_dbm: float | None = None
     distance_m: float | None = None
+    battery_pct: float | None = None
+    battery_mv: float | None = None
 
 
 class Range(Radio, gc=False):

@@ -2,17 +2,23 @@
 
 Time is the watermark of the tag's site: the newest event time heard from any of its gateways. A
 tag's silence is observed only as long as one of the gateways that usually hear it was itself
-heard, in its present stretch of life; a gateway that is down observes nothing.
+listening, in its present stretch of life; a gateway that is down or deaf observes nothing. What
+the silence then comes from is weighed by `causes`.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
-from tagtrail_locate.core.registry import Tag
+from tagtrail_kernel.events.places import SilenceCause
+from tagtrail_locate.core import causes, coverage, search
+from tagtrail_locate.core.causes import Judgement
 from tagtrail_locate.core.smoothing import quantile
-from tagtrail_locate.core.state import GatewayState, TagState
-from tagtrail_locate.core.thresholds import Thresholds
+
+if TYPE_CHECKING:
+    from tagtrail_locate.core.registry import Tag
+    from tagtrail_locate.core.state import State, TagState
+    from tagtrail_locate.core.thresholds import Thresholds
 
 GAPS_KEPT: Final = 32
 """Gaps that an interval is learned from: half a minute of a 1 Hz tag."""
@@ -31,10 +37,25 @@ USUAL_S: Final = 600.0
 """Gateways that heard a tag within this time (or ten intervals) before its last word are usual."""
 
 LEAST_RECHECK_S: Final = 1.0
-"""Silence is judged again no sooner than this, watermark time."""
+"""Silence is judged again no sooner than this, watermark time ..."""
 
+RECHECK_SHARE: Final = 0.1
+"""... nor before it grew by this share, while only a longer one can change the judgement."""
+
+USUAL_CHANCE: Final = 0.05
+"""A silence that a tag with such links falls into more often than this is not overdue."""
+
+DUE_INTERVALS: Final = 1.5
+"""A tag that is silent for longer is due: its advert is late, as happens all the time."""
+
+LOST_AFTER_MISSING: Final = 3.0
+"""A missing tag is lost after so many times the silence that makes one missing, at least."""
 
 Presence = Literal["present", "overdue", "missing", "unobservable"]
+Grade = Literal["heard", "due", "overdue", "missing", "lost", "unobservable"]
+
+EXPLAINED: Final = (causes.BATTERY, causes.LEFT, causes.BLIND)
+"""Causes by which nobody could have heard the tag, though it is not missing."""
 
 
 class Verdict(NamedTuple):
@@ -45,12 +66,20 @@ class Verdict(NamedTuple):
         check_s: Watermark at which to judge again; None when only a sighting can change it.
         silent_s: Silence, seconds.
         observed_s: Part of it that a usual gateway witnessed, seconds.
+        cause: Most probable reason; None while the tag is present.
+        gone_probability: That the tag is gone from its place; None while it is present.
+        lost: Whether it has been missing for so long that nobody need wait for it any longer.
+        look_first: Zones in the order in which to look for it.
     """
 
     presence: Presence
     check_s: float | None
     silent_s: float
     observed_s: float
+    cause: SilenceCause | None = None
+    gone_probability: float | None = None
+    lost: bool = False
+    look_first: tuple[str, ...] = ()
 
 
 def learn_gap(tag: TagState, gap_s: float) -> None:
@@ -87,59 +116,134 @@ def usual_gateways(tag: TagState) -> list[str]:
     return [gateway_id for _, gateway_id in sorted(usual)]
 
 
-def observed_silence_s(tag: TagState, gateways: dict[str, GatewayState]) -> float:
-    """Return how much of a tag's silence a usual gateway witnessed, seconds."""
-    if tag.active_s is None:
-        return 0.0
-    longest = 0.0
-    for gateway_id in usual_gateways(tag):
-        gateway = gateways.get(gateway_id)
-        if gateway is not None:
-            longest = max(longest, gateway.last_s - max(tag.active_s, gateway.alive_since_s))
-    return longest
-
-
 def limits_s(tag: TagState, thresholds: Thresholds) -> tuple[float, float]:
-    """Return the silence after which a tag is overdue, and missing, seconds."""
+    """Return the silence after which a tag is overdue, and missing at the earliest, seconds."""
     overdue = max(thresholds.overdue_factor * tag.interval_s, thresholds.overdue_s)
     missing = max(thresholds.missing_factor * tag.interval_s, thresholds.missing_s, overdue)
     return overdue, missing
 
 
-def judge(
-    tag: TagState,
-    watermark_s: float,
-    gateways: dict[str, GatewayState],
-    thresholds: Thresholds,
-) -> Verdict:
-    """Judge a tag's silence at a watermark.
+def lost_after_s(tag: TagState, thresholds: Thresholds) -> float:
+    """Return the observed silence after which a missing tag is lost, seconds."""
+    return max(thresholds.lost_s, LOST_AFTER_MISSING * limits_s(tag, thresholds)[1])
 
-    A verdict only gets worse by silence (present, then unobservable or overdue, then missing).
-    What makes it better is a sighting, or a longer expected interval.
+
+def judge(state: State, tag: TagState, watermark_s: float) -> Verdict:
+    """Judge a tag's silence at a watermark, after taking in how it was heard until now.
+
+    A verdict only gets worse by silence (present, then unobservable or overdue, then missing);
+    an overdue tag becomes unobservable when something explains its silence: a gateway turns out
+    to be deaf, or it left. What makes a verdict better is a sighting, or a longer expected
+    interval.
 
     Args:
+        state: The memory of the tenant; what is known of the tag's reception is brought up to date.
         tag: `interval_s` MUST be up to date; it was heard at least once.
         watermark_s: Newest event time of its site, seconds.
-        gateways: Health of all gateways.
-        thresholds: Of the tenant.
     """
-    silent = max(watermark_s - (tag.active_s or watermark_s), 0.0)
-    observed = observed_silence_s(tag, gateways)
-    overdue, missing = limits_s(tag, thresholds)
-    if silent < overdue:
-        return Verdict("present", watermark_s - silent + overdue, silent, observed)
-    if observed >= missing or tag.presence == "missing":
-        return Verdict("missing", None, silent, observed)
-    if observed >= overdue or tag.presence == "overdue":
-        return Verdict("overdue", _later(watermark_s, missing - observed), silent, observed)
-    witnesses = [gateways[g] for g in usual_gateways(tag) if g in gateways]
-    alive_for_s = max(
-        (g.last_s + thresholds.gateway_timeout_s - watermark_s for g in witnesses), default=-1.0
-    )
-    wait_s = overdue - observed
+    coverage.learn(state, tag)
+    thresholds = state.registry.thresholds
+    overdue_s, missing_s = limits_s(tag, thresholds)
+    silent_s = max(watermark_s - (tag.active_s or watermark_s), 0.0)
+    if silent_s < overdue_s:
+        return Verdict("present", watermark_s - silent_s + overdue_s, silent_s, 0.0)
+    found = causes.weigh(state, tag, usual_gateways(tag), watermark_s)
+    observed_s = found.observed_s
+    if tag.presence == "missing":
+        return _missing(state, tag, found, watermark_s)
+    if observed_s >= missing_s and found.real_probability >= thresholds.missing_probability:
+        cause = _strongest(found)
+        if cause == causes.GONE:
+            return _missing(state, tag, found, watermark_s)
+        check_s = _later(watermark_s, RECHECK_SHARE * observed_s)
+        return _verdict(state, tag, "unobservable", check_s, found, cause)
+    if tag.presence == "unobservable" and tag.habits.cause in EXPLAINED:
+        check_s = _later(watermark_s, RECHECK_SHARE * silent_s)
+        cause = cast("SilenceCause", tag.habits.cause)
+        return _verdict(state, tag, "unobservable", check_s, found, cause)
+    if tag.presence == "present" and observed_s >= overdue_s and found.chance > USUAL_CHANCE:
+        return Verdict("present", _later(watermark_s, tag.interval_s), silent_s, observed_s)
+    if observed_s >= overdue_s or (tag.presence == "overdue" and not _deafened(state, found)):
+        wait_s = max(missing_s - observed_s, RECHECK_SHARE * observed_s)
+        cause = cause_of(state, tag, found)
+        return _verdict(state, tag, "overdue", _later(watermark_s, wait_s), found, cause)
+    return _unobserved(state, tag, found, watermark_s)
+
+
+def _deafened(state: State, found: Judgement) -> bool:
+    """Tell whether a gateway that usually hears the tag no longer hears anything."""
+    gateways = (state.gateways.get(w.gateway_id) for w in found.witnesses)
+    return any(g is not None and coverage.is_deaf(state, g) for g in gateways)
+
+
+def _missing(state: State, tag: TagState, found: Judgement, watermark_s: float) -> Verdict:
+    left_s = lost_after_s(tag, state.registry.thresholds) - found.observed_s
+    lost = left_s <= 0.0 or tag.habits.lost
+    check_s = None if lost else _later(watermark_s, left_s)
+    return _verdict(state, tag, "missing", check_s, found, causes.GONE)._replace(lost=lost)
+
+
+def _unobserved(state: State, tag: TagState, found: Judgement, watermark_s: float) -> Verdict:
+    """Judge a silence of which too little was observed to call the tag overdue."""
+    thresholds = state.registry.thresholds
+    wait_s = limits_s(tag, thresholds)[0] - found.observed_s
+    alive_for_s = -1.0
+    for witness in found.witnesses:
+        gateway = state.gateways.get(witness.gateway_id)
+        if gateway is not None:
+            until_s = coverage.listened_until_s(state, gateway) + thresholds.gateway_timeout_s
+            alive_for_s = max(alive_for_s, until_s - watermark_s)
     if alive_for_s < 0.0 or tag.presence != "present":
-        return Verdict("unobservable", _later(watermark_s, wait_s), silent, observed)
-    return Verdict("present", _later(watermark_s, min(wait_s, alive_for_s)), silent, observed)
+        cause = cause_of(state, tag, found)
+        check_s = _later(watermark_s, wait_s)
+        return _verdict(state, tag, "unobservable", check_s, found, cause)
+    check_s = _later(watermark_s, min(wait_s, alive_for_s))
+    return Verdict("present", check_s, found.silent_s, found.observed_s)
+
+
+def cause_of(state: State, tag: TagState, found: Judgement) -> SilenceCause:
+    """Return the one word for why a tag is silent."""
+    overdue_s, _ = limits_s(tag, state.registry.thresholds)
+    if found.silent_s <= DUE_INTERVALS * tag.interval_s:
+        return "storage_cadence"
+    if found.observed_s < min(overdue_s, found.silent_s):
+        return "gateways_deaf" if _deafened(state, found) else "gateways_down"
+    cause = max(found.probabilities, key=lambda name: found.probabilities[name])
+    if cause == causes.CHANCE and causes.heard_share(found.witnesses) < causes.WEAK_SHARE:
+        return "link_weak"
+    return cast("SilenceCause", cause)
+
+
+def grade_of(tag: TagState, silent_s: float, thresholds: Thresholds) -> Grade:
+    """Return how serious a silence is, from "heard" to "lost"."""
+    if tag.presence == "missing":
+        return "lost" if tag.habits.lost else "missing"
+    if tag.presence == "unobservable":
+        return "unobservable"
+    if tag.presence == "overdue":
+        return "overdue"
+    return "due" if silent_s > DUE_INTERVALS * tag.interval_s else "heard"
+
+
+def _strongest(found: Judgement) -> SilenceCause:
+    """Return the most probable of the causes by which a tag no longer sends where it was."""
+    return cast("SilenceCause", max(causes.REAL, key=lambda name: found.probabilities[name]))
+
+
+def _verdict(
+    state: State,
+    tag: TagState,
+    presence: Presence,
+    check_s: float | None,
+    found: Judgement,
+    cause: SilenceCause,
+) -> Verdict:
+    """Return a verdict about a tag that is not present; where to look is said when it is new."""
+    places = search.places(state, tag, found) if presence != tag.presence else []
+    return Verdict(
+        presence, check_s, found.silent_s, found.observed_s, cause,
+        round(found.gone_probability, 4), look_first=tuple(zone_id for zone_id, _ in places),
+    )  # fmt: skip
 
 
 def _later(watermark_s: float, wait_s: float) -> float:

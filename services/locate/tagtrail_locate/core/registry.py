@@ -43,6 +43,7 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
     zone_id: str
     site_id: str
     name: str
+    kind: str = "storage"
     outline_m: tuple[Point, ...] | None = None
     floor: float = 0.0
 

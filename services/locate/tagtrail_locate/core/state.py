@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tagtrail_locate.core.hearing import Habits, ZoneHearing
 from tagtrail_locate.core.registry import Registry
 
 
@@ -161,6 +162,7 @@ class TagState(msgspec.Struct, array_like=True):
         late: Readings that came too late to count.
         position: Log position of the newest event about it.
         event: Id of that event.
+        habits: How it is usually heard.
     """
 
     tag_id: str
@@ -200,6 +202,7 @@ class TagState(msgspec.Struct, array_like=True):
     late: int = 0
     position: int = 0
     event: bytes = b""
+    habits: Habits = msgspec.field(default_factory=Habits)
 
 
 class GatewayState(msgspec.Struct, array_like=True):
@@ -252,6 +255,7 @@ class State(msgspec.Struct, kw_only=True):
         gateways: By gateway id.
         watermarks_s: Newest event time heard from any gateway of a site, by site id.
         counters: What was not used, by reason.
+        coverage: Who hears the tags of a zone, by zone id.
     """
 
     position: int = 0
@@ -260,6 +264,7 @@ class State(msgspec.Struct, kw_only=True):
     gateways: dict[str, GatewayState] = {}
     watermarks_s: dict[str, float] = {}
     counters: dict[str, int] = {}
+    coverage: dict[str, ZoneHearing] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -51,6 +51,9 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         overdue_s: But never before this, seconds.
         missing_factor: Observed silence, in expected intervals, after which a tag is missing.
         missing_s: But never before this, seconds.
+        missing_probability: ... nor before lost adverts and shadows are excluded with this
+            probability; 0 decides by time alone.
+        lost_s: Observed silence after which a missing tag is called lost, seconds.
         storage_interval_s: Expected interval of storage tags that state none, until learned.
         transit_interval_s: The same for tags in transit, seconds.
         clock_ahead_s: A gateway whose clock is further ahead than this is not believed, seconds.
@@ -88,6 +91,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     overdue_s: Seconds = 30.0
     missing_factor: Annotated[float, Meta(ge=1, le=1000)] = 10.0
     missing_s: Seconds = 120.0
+    missing_probability: Share = 0.9
+    lost_s: Seconds = 86_400.0
     storage_interval_s: Positive = 3600.0
     transit_interval_s: Positive = 60.0
     clock_ahead_s: Positive = 120.0

@@ -1,0 +1,256 @@
+"""What a silence may come from, and how probable each cause is.
+
+Each cause has a weight: how often it begins, times how probable it then is to have heard nothing
+until now. The frequencies are what a small warehouse sees; they matter little where the evidence
+is strong, and they say which cause wins where it is not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tagtrail_locate.core import batteries, coverage
+from tagtrail_locate.core.geometry import depth_m
+
+if TYPE_CHECKING:
+    from tagtrail_locate.core.registry import Zone
+    from tagtrail_locate.core.state import State, TagState
+
+
+HOUR_S: Final = 3600.0
+DAY_S: Final = 86_400.0
+
+SHADOWS_PER_S: Final = 3.0 / DAY_S
+"""A tag is hidden from all gateways at once three times a day: a forklift parks before it, a metal
+rack is rolled in front of it, somebody carries it against the body."""
+
+SHADOW_S: Final = 120.0
+"""Mean length of such a shadow, seconds."""
+
+LASTING_SHADOWS: Final = 0.001
+"""Share of shadows that last for hours. So silence alone never proves that a tag is gone."""
+
+LEAVES_PER_S: Final = {"transit": 1.0 / DAY_S, "storage": 0.1 / DAY_S}
+"""Unforeseen departures, losses and thefts, by cadence mode."""
+
+MOVES_PER_S: Final = {"transit": 10.0 / DAY_S, "storage": 1.0 / DAY_S}
+"""Moves to a neighbouring zone, by cadence mode."""
+
+EXITS_PER_S: Final = {"outbound": 0.5 / HOUR_S, "dock": 0.5 / HOUR_S, "yard": 0.125 / HOUR_S}
+"""Departures from zones through which things leave, by kind."""
+
+NEXT_M: Final = 5.0
+"""Zones whose outlines come this close are neighbours, metres."""
+
+NEIGHBOUR_SHARE: Final = 0.8
+"""Share of adverts that a gateway is taken to hear in its own zone, before it is measured."""
+
+WEAK_SHARE: Final = 0.5
+"""A tag that its gateways together hear less often than this has a weak link."""
+
+
+class Witness(NamedTuple):
+    """A gateway that would have heard the tag.
+
+    Attributes:
+        gateway_id: The gateway.
+        listened_s: How long it surely listened during the silence, seconds.
+        missed: Adverts that it should have heard in that time.
+        share: Share of the tag's adverts that it hears.
+        log_chance: Logarithm of the probability that it misses so many by chance.
+    """
+
+    gateway_id: str
+    listened_s: float
+    missed: int
+    share: float
+    log_chance: float
+
+
+class Judgement(NamedTuple):
+    """What a silence most probably comes from.
+
+    Attributes:
+        silent_s: Silence, seconds.
+        observed_s: Part of it during which a usual gateway listened, seconds.
+        witnesses: Usual gateways, the newest first.
+        chance: Probability that all of them miss so many adverts of a tag that is still there.
+        probabilities: By cause, in [0, 1], summing to 1.
+        real_probability: That the tag no longer sends where it was: it is not only adverts that
+            were lost or shadowed.
+        gone_probability: That it is gone from its place: moved out, left, or lost.
+        blind_zones: Neighbouring zones in which it could be unheard, with their probability.
+    """
+
+    silent_s: float
+    observed_s: float
+    witnesses: tuple[Witness, ...]
+    chance: float
+    probabilities: dict[str, float]
+    real_probability: float
+    gone_probability: float
+    blind_zones: tuple[tuple[str, float], ...]
+
+
+CHANCE: Final = "adverts_lost"
+SHADOW: Final = "shadowed"
+BATTERY: Final = "battery_expected_empty"
+LEFT: Final = "left_through_dock"
+BLIND: Final = "out_of_coverage"
+GONE: Final = "silent_while_heard"
+
+ELSEWHERE: Final = (LEFT, BLIND, GONE)
+REAL: Final = (BATTERY, *ELSEWHERE)
+
+
+def weigh(state: State, tag: TagState, usual: list[str], watermark_s: float) -> Judgement:
+    """Weigh the causes of a tag's silence.
+
+    Args:
+        state: The memory; it is only read.
+        tag: It was heard at least once.
+        usual: Gateways that usually hear it, the newest first.
+        watermark_s: Newest event time of its site, seconds.
+    """
+    since_s = tag.active_s if tag.active_s is not None else watermark_s
+    silent_s = max(watermark_s - since_s, 0.0)
+    witnesses = tuple(_witness(state, tag, name, since_s) for name in usual)
+    observed_s = max((w.listened_s for w in witnesses), default=0.0)
+    mode = _mode(state, tag)
+    open_s = max(silent_s - observed_s, 0.0) + max(min(tag.interval_s, silent_s), 1e-3)
+    chance = math.exp(max(sum(w.log_chance for w in witnesses), -500.0))
+    blind = tuple(_blind(state, tag, since_s))
+    weights = {
+        CHANCE: chance,
+        SHADOW: SHADOWS_PER_S * min(open_s, SHADOW_S) * _shadow_lasts(observed_s),
+        BATTERY: batteries.hazard_per_s(tag.habits.battery, since_s) * open_s,
+        LEFT: EXITS_PER_S.get(exit_kind(state, tag) or "", 0.0) * open_s,
+        BLIND: MOVES_PER_S[mode] * open_s * sum(share for _, share in blind),
+        GONE: LEAVES_PER_S[mode] * open_s,
+    }
+    total = sum(weights.values())
+    found = {cause: weight / total for cause, weight in weights.items()}
+    scale = MOVES_PER_S[mode] * open_s / total
+    return Judgement(
+        silent_s, observed_s, witnesses, chance, found,
+        sum(found[cause] for cause in REAL), sum(found[cause] for cause in ELSEWHERE),
+        tuple((zone_id, share * scale) for zone_id, share in blind),
+    )  # fmt: skip
+
+
+def _shadow_lasts(observed_s: float) -> float:
+    return LASTING_SHADOWS + (1.0 - LASTING_SHADOWS) * math.exp(-observed_s / SHADOW_S)
+
+
+def _mode(state: State, tag: TagState) -> str:
+    known = state.registry.tags.get(tag.tag_id)
+    return known.mode if known is not None else "storage"
+
+
+def _witness(state: State, tag: TagState, gateway_id: str, since_s: float) -> Witness:
+    listened_s = coverage.listened_s(state, state.gateways.get(gateway_id), since_s)
+    missed = int(listened_s / max(tag.interval_s, 1e-3))
+    heard, lost = coverage.evidence(state, tag, gateway_id)
+    log_chance = (
+        math.lgamma(heard + lost) - math.lgamma(lost)
+        + math.lgamma(lost + missed) - math.lgamma(heard + lost + missed)
+    )  # fmt: skip
+    return Witness(gateway_id, listened_s, missed, heard / (heard + lost), log_chance)
+
+
+def heard_share(witnesses: tuple[Witness, ...]) -> float:
+    """Return the share of a tag's adverts that at least one of its gateways hears."""
+    return 1.0 - math.prod(1.0 - w.share for w in witnesses)
+
+
+def heading(state: State, tag: TagState) -> str | None:
+    """Return the zone towards which a tag moved last; None if it did not.
+
+    That is the candidate for its zone, else the zone of the gateways that alone still heard it.
+    """
+    hold = tag.radio
+    if hold.candidate_count and hold.candidate_id not in (None, tag.zone_id):
+        return hold.candidate_id
+    newest = max(tag.heard.items(), key=lambda item: (item[1], item[0]), default=None)
+    if newest is None or tag.zone_id is None:
+        return None
+    zone_of = state.registry.zone_of
+    zone_id = zone_of.get(newest[0])
+    at_home_s = max(
+        (at for g, at in tag.heard.items() if zone_of.get(g) == tag.zone_id), default=0.0
+    )
+    if zone_id is None or zone_id == tag.zone_id or newest[1] - at_home_s < 2.0 * tag.interval_s:
+        return None
+    return zone_id
+
+
+def exit_zone(state: State, tag: TagState) -> Zone | None:
+    """Return the zone through which a tag may have left: its own, else the one it moved towards."""
+    for zone_id in (tag.zone_id, heading(state, tag)):
+        zone = state.registry.zones.get(zone_id) if zone_id is not None else None
+        if zone is not None and zone.kind in EXITS_PER_S:
+            return zone
+    return None
+
+
+def exit_kind(state: State, tag: TagState) -> str | None:
+    """Return the kind of that zone; None if there is none."""
+    zone = exit_zone(state, tag)
+    return None if zone is None else zone.kind
+
+
+def neighbours(state: State, zone_id: str | None) -> list[Zone]:
+    """Return the zones next to one, the nearest first; all of its site where outlines are unknown."""
+    registry = state.registry
+    home = registry.zones.get(zone_id) if zone_id is not None else None
+    if home is None:
+        return []
+    found = []
+    for zone in registry.zones.values():
+        if zone.site_id == home.site_id and zone.zone_id != home.zone_id:
+            away_m = _apart_m(home, zone)
+            if away_m <= NEXT_M:
+                found.append((away_m, zone.zone_id, zone))
+    return [zone for _, _, zone in sorted(found, key=lambda item: item[:2])]
+
+
+def _apart_m(one: Zone, other: Zone) -> float:
+    """Return about how far two zones are apart, metres: from the corners of each to the other."""
+    if one.outline_m is None or other.outline_m is None:
+        return 0.0
+    if one.floor != other.floor:
+        return math.inf
+    pairs = ((one.outline_m, other.outline_m), (other.outline_m, one.outline_m))
+    inside_m = max(depth_m(outline, *corner) for outline, corners in pairs for corner in corners)
+    return max(-inside_m, 0.0)
+
+
+def _blind(state: State, tag: TagState, since_s: float) -> Iterator[tuple[str, float]]:
+    """Yield neighbouring zones with the share of moves there that would have been unheard."""
+    around = neighbours(state, tag.zone_id)
+    for zone in around:
+        unheard = unheard_in(state, tag, zone, since_s)
+        if unheard > 0.0:
+            yield zone.zone_id, unheard / len(around)
+
+
+def unheard_in(state: State, tag: TagState, zone: Zone, since_s: float) -> float:
+    """Return how probably a tag in a zone would not have been heard since a time.
+
+    Zones of which nothing is known count as heard, and so do gateways that never spoke: what was
+    never measured excuses nothing.
+    """
+    found, known = 1.0, False
+    for name, gateway in state.gateways.items():
+        if gateway.site_id != zone.site_id or not gateway.last_s:
+            continue
+        share = coverage.zone_share(state, zone.zone_id, name)
+        if share is None and state.registry.zone_of.get(name) == zone.zone_id:
+            share = NEIGHBOUR_SHARE
+        if share is not None:
+            known = True
+            listened_s = coverage.listened_s(state, gateway, since_s)
+            found *= (1.0 - share) ** (listened_s / max(tag.interval_s, 1e-3))
+    return found if known else 0.0
