@@ -199,6 +199,11 @@ class Agent:
             await self.link.close()
             self.outbox.close()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop, or wants to be started again."""
+        return self._stop.is_set()
+
     def restart(self) -> None:
         """End, so that the service manager starts the agent again, in its new version."""
         self._stop.set()

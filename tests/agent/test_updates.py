@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -56,11 +56,14 @@ else:
 """
 
 
-def wheel(version: str = NEW, *, note: str = "", code: int = 0, **files: str) -> bytes:
+def wheel(
+    version: str = NEW, *, note: str = "", code: int = 0, files: Mapping[str, str] | None = None
+) -> bytes:
     """Return a wheel of an agent that writes down its starts and ends at once."""
     held = io.BytesIO()
     main = MAIN.format(version=version, note=note or os.devnull, code=code)
-    whole = {"tagtrail_agent/__init__.py": "", "tagtrail_agent/__main__.py": main, **files}
+    whole = {"tagtrail_agent/__init__.py": "", "tagtrail_agent/__main__.py": main}
+    whole |= files or {}
     with zipfile.ZipFile(held, "w") as archive:
         for name, content in whole.items():
             archive.writestr(name, content)
@@ -146,9 +149,13 @@ def test_a_release_is_taken_only_where_it_fits(
     [
         (wheel(), b"another", "SHA-256"),
         (b"no zip", b"no zip", "no wheel"),
-        (wheel(**{"../evil.py": ""}), None, "outside its folder"),
+        (wheel(files={"../evil.py": ""}), None, "outside its folder"),
         (wheel("9.1.1"), None, "does not start"),
-        (wheel(**{"tagtrail_agent/__main__.py": "raise SystemExit(1)"}), None, "does not start"),
+        (
+            wheel(files={"tagtrail_agent/__main__.py": "raise SystemExit(1)"}),
+            None,
+            "does not start",
+        ),
     ],
 )
 def test_an_artefact_that_is_not_right_is_not_installed(
@@ -274,7 +281,7 @@ async def test_a_running_agent_installs_a_release_and_ends_to_be_started_again(
         path = write_config(tmp_path, url=server.url, more=updates(url))
         write_credentials(tmp_path, key=server.gateway_key)
         async with running(path, Fed()) as agent:
-            await eventually(lambda: agent._stop.is_set(), "it asks for a restart")
+            await eventually(lambda: agent.stopping, "it asks for a restart")
     versions = Versions(tmp_path / "versions")
 
     assert versions.trial.state == "trying"
@@ -314,7 +321,7 @@ async def test_a_version_on_trial_is_judged_by_what_the_server_confirms(
         versions.before_start()
         async with running(path, Fed()) as agent:
             await eventually(lambda: versions.trial.state != "trying", "judged")
-            restarting = agent._stop.is_set()
+            restarting = agent.stopping
 
     assert versions.trial.state == ("good" if works else "rolled_back")
     assert (versions.current is None) == restarting == (not works)
