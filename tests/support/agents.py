@@ -27,6 +27,9 @@ from tagtrail_kernel.access import mint
 from tagtrail_kernel.access_stores import PostgresAccess
 from tagtrail_kernel.database import Database
 from tagtrail_kernel.events.registrations import GatewayRegistered, SiteRegistered, TagRegistered
+from tagtrail_kernel.events.registry import Event
+from tagtrail_kernel.migrations import Migration
+from tagtrail_kernel.wiring import Deps, Service
 
 SITE, GATEWAY = "hall", "dock-1"
 TAGS = tuple(
@@ -191,15 +194,23 @@ class Server:
 
 @contextlib.asynccontextmanager
 async def ingest_server(
-    database_url: str, infra: Embedded | None = None, **ingest: Any
+    database_url: str,
+    infra: Embedded | None = None,
+    *,
+    others: Sequence[Callable[[Deps], Service]] = (),
+    migrations: Sequence[Migration] = (),
+    facts: Sequence[Event] = (),
+    **ingest: Any,
 ) -> AsyncIterator[Server]:
     """Run ingest in this process, with the tags and the gateway of this module registered."""
-    log_id, key = await prepared(database_url, facts=[*PLACES, *TAGS])
+    log_id, key = await prepared(
+        database_url, migrations=migrations, facts=[*PLACES, *TAGS, *facts]
+    )
     gateway_key = await key_of_gateway(database_url, log_id)
     name = f"agent-{secrets.token_hex(4)}"
     settings = IngestSettings(mqtt_client_id=name, **ingest)
     kernel = settings_for(database_url, "", infra.mqtt_url if infra else "")
-    async with served(ingest_app(kernel, settings)) as url:
+    async with served(ingest_app(kernel, settings, others)) as url:
         headers = {"Authorization": f"Bearer {key}"}
         async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=20) as client:
             server = Server(url, key, gateway_key, client, log_id, settings=settings)
