@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
+
+import pytest
 
 from tagtrail_inventory.core.asof import Place, as_of
 from tagtrail_inventory.places import PLACES
@@ -39,8 +43,16 @@ def off(tag: str, asset: str = "a") -> TagUnbound:
     return TagUnbound(tag_id=tag, asset_id=asset)
 
 
-def seen(tag: str, zone: str | None) -> TagZoneChanged:
-    return TagZoneChanged(tag_id=tag, zone_id=zone)
+def seen(tag: str, zone: str | None, site: str | None = None) -> TagZoneChanged:
+    return TagZoneChanged(tag_id=tag, zone_id=zone, site_id=site)
+
+
+def departed(*assets: str) -> ShipmentDeparted:
+    return ShipmentDeparted(shipment_id="s", asset_ids=assets or ("a",))
+
+
+LOADED = ((0.0, on("t")), (1.0, seen("t", "dock", "h")), (2.0, departed()))
+"""On a truck that left the dock of site h at minute 2."""
 
 
 async def test_an_asset_is_where_its_tag_is_also_if_the_tag_was_bound_later(desk: Any) -> None:
@@ -101,4 +113,69 @@ async def test_a_departure_takes_assets_away_until_they_are_seen_again(desk: Any
     assert await place(desk, *start) == Place(None, "in_transit")
     assert await place(desk, *start, (4, seen("t", None))) == Place(None, "in_transit")
     assert await place(desk, *start, (4, PodRecorded(shipment_id="s"))) == Place(None, "delivered")
-    assert await place(desk, *start, (4, seen("t", "dock2"))) == Place("dock2", "here")
+    assert await place(desk, *start, (60, seen("t", "inbound"))) == Place("inbound", "here")
+
+
+@pytest.mark.parametrize("minute", [2.5, 6.98])
+async def test_a_tag_that_flaps_while_the_truck_drives_off_brings_nothing_back(
+    desk: Any, minute: float
+) -> None:
+    flap = ((2.2, seen("t", None)), (minute, seen("t", "dock", "h")))
+
+    assert await place(desk, *LOADED, *flap) == Place(None, "in_transit")
+    proved = PodRecorded(shipment_id="s")
+    assert await place(desk, *LOADED, (2.3, proved), *flap) == Place(None, "delivered")
+    assert await place(desk, (2.5, seen("t", "dock", "h")), *LOADED) == Place(None, "in_transit")
+
+
+async def test_what_is_seen_five_minutes_after_departure_or_delivery_is_back(desk: Any) -> None:
+    back = (7.0, seen("t", "dock", "h"))
+    proved = (2.01, PodRecorded(shipment_id="s"))
+
+    assert await place(desk, *LOADED, back) == Place("dock", "here")
+    assert await place(desk, *LOADED, proved, back) == Place(None, "delivered")
+    assert await place(desk, *LOADED, proved, (7.01, back[1])) == Place("dock", "here")
+    assert await place(desk, *LOADED, back, (8, seen("t", None))) == Place(None, "in_transit")
+
+
+async def test_what_arrives_at_another_site_is_there_at_once(desk: Any) -> None:
+    arrival = (3.0, seen("t", "dock-i", "i"))
+    proved = (4.0, PodRecorded(shipment_id="s"))
+    stored = (4.5, seen("t", "shelf-i", "i"))
+
+    assert await place(desk, *LOADED, arrival) == Place("dock-i", "here")
+    assert await place(desk, *LOADED, arrival, proved) == Place(None, "delivered")
+    assert await place(desk, *LOADED, arrival, proved, stored) == Place("shelf-i", "here")
+    unnamed = (4.0, PodRecorded(asset_ids=("a",)))
+    assert await place(desk, *LOADED, arrival, unnamed, stored) == Place(None, "delivered")
+
+
+async def test_who_puts_a_tag_on_what_left_holds_it_and_brings_it_back(desk: Any) -> None:
+    found = await place(desk, *LOADED, (2, seen("u", "office", "h")), (3, on("u")))
+
+    assert found == Place("office", "here")
+
+
+async def test_a_flap_recorded_before_its_departure_counts_until_the_departure_is_known(
+    desk: Any, at: Callable[[float], datetime]
+) -> None:
+    """Both clocks: what was known then stays as it was, what is known now is right for then."""
+    log_id = desk.next_log()
+    facts = (*LOADED[:2], (3.0, seen("t", "dock2", "h")), LOADED[2])
+    await desk.say(*facts, log_id=log_id, together=False)
+    await desk.fold(log_id)
+
+    async def asked(minute: float, position: int) -> Place:
+        async with desk.database.connection() as c:
+            row = await c.fetchrow(
+                f"with {PLACES} select zone_id, custody from place",
+                log_id,
+                at(minute),
+                position,
+                ["a"],
+            )
+        return Place(row["zone_id"], row["custody"])
+
+    assert await asked(3.5, 3) == Place("dock2", "here")
+    assert await asked(3.5, 4) == Place(None, "in_transit")
+    assert await asked(1.5, 4) == Place("dock", "here")

@@ -8,6 +8,7 @@ from typing import Any
 
 from tagtrail_kernel.events.places import TagZoneChanged
 from tagtrail_kernel.events.registrations import TagBound, TagUnbound
+from tagtrail_kernel.events.shipments import ShipmentDeparted
 from tagtrail_kernel.events.stock import CratePacked, CrateUnpacked, Line
 
 MAC = "58:B1:29:44:94:D3"
@@ -275,6 +276,33 @@ async def test_a_timeline_tells_everything_about_an_asset_newest_first(client: A
     assert set(told[1:3]) == {("added", "screw"), ("added", "nut")}
     assert set(told[3:]) == {("zone_entered", "B"), ("tag_bound", None)}
     assert newest["items"] + rest["items"] == whole["items"]
+
+
+async def test_a_timeline_shows_a_flap_after_departure_and_names_the_return(
+    client: Any, at: Any
+) -> None:
+    await furnish(client)
+    dock = TagZoneChanged(tag_id="t1", zone_id="B", site_id="hall")
+    await client.say(
+        (2, ShipmentDeparted(shipment_id="s", asset_ids=("crate-1",))),
+        (3, dock),
+        (9, dock),
+        (10, TagZoneChanged(tag_id="t1", zone_id="A", site_id="hall")),
+    )
+    early = await client.get("/v1/assets/crate-1", at=at(4).isoformat())
+    asset = await client.get("/v1/assets/crate-1")
+    told = (await client.get("/v1/assets/crate-1/timeline"))["items"]
+
+    reasons = [(i["what"], i["zone_id"], i["reason"]) for i in told]
+    assert reasons[:4] == [
+        ("zone_entered", "A", None),
+        ("zone_entered", "B", "returned"),
+        ("zone_entered", "B", "within_return_grace"),
+        ("in_transit", None, None),
+    ]
+    assert {i[2] for i in reasons[4:]} == {None}
+    assert (early["place"]["custody"], early["place"]["returned"]) == ("in_transit", False)
+    assert (asset["place"]["custody"], asset["place"]["returned"]) == ("here", True)
 
 
 async def test_a_time_in_the_future_is_refused(client: Any, at: Any) -> None:

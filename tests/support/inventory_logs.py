@@ -52,6 +52,7 @@ PLACES: st.SearchStrategy[Event] = st.one_of(
     st.builds(TagUnbound, tag_id=TAGS, asset_id=ASSETS),
     st.builds(TagZoneChanged, tag_id=TAGS, zone_id=st.one_of(st.none(), ZONES)),
     st.builds(TagZoneChanged, tag_id=TAGS, zone_id=ZONES),
+    st.builds(TagZoneChanged, tag_id=TAGS, zone_id=ZONES, site_id=st.sampled_from(["h", "i"])),
     st.builds(TagRetired, tag_id=TAGS),
     st.builds(
         TagPresenceChanged,

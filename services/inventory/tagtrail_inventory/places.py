@@ -3,13 +3,23 @@
 An asset is where its tags are. Of the tags that were ever on it, the best witness is: one that is
 on it and in a zone; then one that is on it and has left all zones; then the last zone of a tag
 while it was on it (the tag fell off or was moved: the asset is where it was last known). A
-departure or a delivery later than the witness's last news takes the asset out of every zone.
-A binding that ended at the instant at which it began was taken back and says nothing.
+departure or a delivery later than the witness's last news takes the asset out of every zone, and
+later news brings it back only as `core/returning.py` says: a tag that flaps while the truck drives
+off does not. A binding that ended at the instant at which it began was taken back and says nothing.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from tagtrail_inventory.core.returning import is_back_sql
+
+_IS_BACK: Final = is_back_sql(
+    "b.zone_at, b.site_id",
+    bound="b.bound_at, b.bound_position",
+    gone="g.occurred_at, g.position",
+    left="l.site_id",
+)
 
 PLACES: Final = """
 wanted as (
@@ -65,13 +75,25 @@ wanted as (
              when end_at is null and zone_id is not null then 0
              when end_at is null then 1 else 2 end,
         news_at desc, news_position desc, tag_id
-), gone as (
+), last_custody as (
     select distinct on (asset_id) asset_id, occurred_at, position, state, shipment_id, event_id
     from custody
     where log_id = $1 and ($4::text[] is null or asset_id = any($4))
       and occurred_at <= coalesce($2, 'infinity'::timestamptz)
       and position <= coalesce($3, 9223372036854775807)
     order by asset_id, occurred_at desc, position desc
+), gone as (
+    select c.*, coalesce(d.occurred_at, c.occurred_at) as left_at,
+           coalesce(d.position, c.position) as left_position
+    from last_custody c
+    left join lateral (
+        select occurred_at, position from custody
+        where c.state = 'delivered' and log_id = $1 and asset_id = c.asset_id
+          and state = 'in_transit' and shipment_id = c.shipment_id
+          and (occurred_at, position) < (c.occurred_at, c.position)
+          and position <= coalesce($3, 9223372036854775807)
+        order by occurred_at desc, position desc limit 1
+    ) d on true
 ), place as (
     select coalesce(b.asset_id, g.asset_id) as asset_id,
            case when away.it then null else b.zone_id end as zone_id,
@@ -81,14 +103,23 @@ wanted as (
            case when away.it then g.occurred_at else b.news_at end as since_at,
            b.method, b.confidence, b.zone_at, b.zone_event_id, b.binding_event_id,
            case when away.it then g.event_id end as custody_event_id,
-           case when away.it then g.shipment_id end as shipment_id
+           case when away.it then g.shipment_id end as shipment_id,
+           g.asset_id is not null and not away.it as returned
     from best b
     full join gone g on g.asset_id = b.asset_id
+    left join lateral (
+        select site_id from placement
+        where g.asset_id is not null and log_id = $1 and tag_id = b.tag_id
+          and (occurred_at, position) < (g.left_at, g.left_position)
+          and position <= coalesce($3, 9223372036854775807)
+        order by occurred_at desc, position desc limit 1
+    ) l on true
     cross join lateral (
         select g.asset_id is not null and (b.asset_id is null or b.zone_id is null
-            or (g.occurred_at, g.position) > (b.news_at, b.news_position)) as it
+            or (g.occurred_at, g.position) > (b.news_at, b.news_position)
+            or not {is_back}) as it
     ) away
-)"""
+)""".replace("{is_back}", _IS_BACK)
 """Common table expressions, the last one is `place`; after the keyword `with`.
 
 Parameters: $1 log_id, $2 effective time (null: the latest), $3 position (null: all that is known),
@@ -98,7 +129,9 @@ $4 assets (null: all).
 PLACE_COLUMNS: Final = (
     "asset_id", "zone_id", "site_id", "custody", "tag_id", "on_asset", "since_at", "method",
     "confidence", "zone_at", "zone_event_id", "binding_event_id", "custody_event_id", "shipment_id",
+    "returned",
 )  # fmt: skip
 """Columns of `place`: custody is `here`, `in_transit` or `delivered`; `on_asset` says that the
 witness is still on the asset; `since_at` is when it came there, left, or was bound there;
-`zone_at` is the time of the witness's last zone change."""
+`zone_at` is the time of the witness's last zone change; `returned` says that it is here although it
+departed or was delivered before: it was seen again."""

@@ -23,6 +23,7 @@ left join presence p on p.log_id = $1 and p.tag_id = t.tag_id
 ASSET_STATES: Final = """
 select a.asset_id, p.zone_id, p.site_id, coalesce(p.custody, 'here') as custody, p.tag_id,
        coalesce(p.on_asset, false) as on_asset, p.since_at, p.shipment_id,
+       coalesce(p.returned, false) as returned,
        coalesce(s.last_seen_at, p.zone_at) as last_seen_at,
        (select count(*) from content_now c
          where c.log_id = $1 and c.asset_id = a.asset_id and c.quantity > 0) as lines,

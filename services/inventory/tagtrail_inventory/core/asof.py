@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tagtrail_inventory.core.contents import EMPTY, Balance, Key, Op, step
+from tagtrail_inventory.core.returning import News, is_back
 from tagtrail_inventory.core.stock_facts import operations
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.places import TagZoneChanged
@@ -74,8 +75,8 @@ def as_of(events: Iterable[Recorded], at: datetime | None, position: int | None)
     happened = [e for e in known if at is None or e.envelope.occurred_at <= at]
     spans = _spans(bound)
     zones = _zones(happened)
-    gone = [g for g in _handed_over(known) if at is None or g[1][0] <= at]
-    assets = {s.asset for s in spans} | {g[0] for g in gone}
+    gone = [g for g in _handed_over(known) if at is None or g.when[0] <= at]
+    assets = {s.asset for s in spans} | {g.asset for g in gone}
     return AsOf(
         asset_of={tag: asset for tag, _, asset in sorted(bound, key=lambda s: s[1])},
         places={a: _place(a, spans, zones, gone) for a in assets},
@@ -130,21 +131,42 @@ def _spans(bound: Sequence[tuple[str, When, str | None]]) -> list[_Span]:
     return list(last.values())
 
 
-def _zones(happened: Sequence[Recorded]) -> dict[str, list[tuple[When, str | None]]]:
-    zones: dict[str, list[tuple[When, str | None]]] = defaultdict(list)
+class _Zone(NamedTuple):
+    when: When
+    zone_id: str | None
+    site_id: str | None
+
+
+class _Witness(NamedTuple):
+    rank: int
+    news: When
+    span: _Span
+    zone: _Zone | None
+
+
+def _zones(happened: Sequence[Recorded]) -> dict[str, list[_Zone]]:
+    zones: dict[str, list[_Zone]] = defaultdict(list)
     for event in happened:
         if isinstance(event.data, TagZoneChanged):
-            zones[event.data.tag_id].append((_when(event), event.data.zone_id))
+            zone = _Zone(_when(event), event.data.zone_id, event.data.site_id)
+            zones[event.data.tag_id].append(zone)
     return zones
 
 
-def _handed_over(known: Sequence[Recorded]) -> list[tuple[str, When, str]]:
+class _Gone(NamedTuple):
+    asset: str
+    when: When
+    state: str
+    shipment: str | None
+
+
+def _handed_over(known: Sequence[Recorded]) -> list[_Gone]:
     """Return departures and deliveries by asset; a shipment is resolved in log order."""
     carried: dict[str, tuple[str, ...]] = {}
-    found: list[tuple[str, When, str]] = []
+    found: list[_Gone] = []
     for event in known:
         assets: tuple[str, ...] = ()
-        state = "in_transit"
+        state, moved = "in_transit", getattr(event.data, "shipment_id", None)
         match event.data:
             case ShipmentPlanned(shipment_id=shipment, asset_ids=planned):
                 carried[shipment] = planned
@@ -154,30 +176,45 @@ def _handed_over(known: Sequence[Recorded]) -> list[tuple[str, When, str]]:
                 assets, state = covered or carried.get(shipment_id or "", ()), "delivered"
             case _:
                 pass
-        found += [(asset, _when(event), state) for asset in assets]
+        found += [_Gone(asset, _when(event), state, moved) for asset in assets]
     return found
 
 
 def _place(
     asset: str,
     spans: Sequence[_Span],
-    zones: dict[str, list[tuple[When, str | None]]],
-    gone: Sequence[tuple[str, When, str]],
+    zones: dict[str, list[_Zone]],
+    gone: Sequence[_Gone],
 ) -> Place:
-    witnesses: list[tuple[int, When, str | None]] = []
+    witnesses: list[_Witness] = []
     for span in (s for s in spans if s.asset == asset):
-        seen = [z for z in zones.get(span.tag, []) if span.end is None or z[0] < span.end]
+        seen = [z for z in zones.get(span.tag, []) if span.end is None or z.when < span.end]
         if not seen:
-            witnesses.append((0, span.start, None))
+            witnesses.append(_Witness(0, span.start, span, None))
             continue
-        when, zone = max(seen)
-        rank = 1 if span.end is not None else 2 if zone is None else 3
-        witnesses.append((rank, max(when, span.start), zone))
-    rank, news, zone = max(witnesses, default=(0, None, None), key=lambda w: (w[0], w[1]))
-    left = max(((when, state) for a, when, state in gone if a == asset), default=None)
-    if left is not None and (zone is None or news is None or left[0] > news):
-        return Place(None, left[1])
-    return Place(zone, "here")
+        zone = max(seen, key=lambda z: z.when)
+        rank = 1 if span.end is not None else 2 if zone.zone_id is None else 3
+        witnesses.append(_Witness(rank, max(zone.when, span.start), span, zone))
+    best = max(witnesses, default=None, key=lambda w: (w.rank, w.news))
+    mine = sorted((g for g in gone if g.asset == asset), key=lambda g: g.when)
+    if mine and not (best is not None and _came_back(best, mine, zones)):
+        return Place(None, mine[-1].state)
+    return Place(best.zone.zone_id if best is not None and best.zone is not None else None, "here")
+
+
+def _came_back(witness: _Witness, gone: Sequence[_Gone], zones: dict[str, list[_Zone]]) -> bool:
+    zone, last = witness.zone, gone[-1]
+    if zone is None or zone.zone_id is None or last.when > witness.news:
+        return False
+    departures = [
+        g.when for g in gone[:-1]
+        if last.state == "delivered" and g.state == "in_transit"
+        and g.shipment is not None and g.shipment == last.shipment
+    ]  # fmt: skip
+    left_at = max(departures, default=last.when)
+    before = [z for z in zones[witness.span.tag] if z.when < left_at]
+    left = max(before, key=lambda z: z.when).site_id if before else None
+    return is_back(last.when, News(witness.span.start, zone.when[0], zone.site_id, left))
 
 
 def _balances(happened: Sequence[Recorded]) -> dict[Key, Balance]:

@@ -34,7 +34,7 @@ class Books(Projection):
 
     name: ClassVar[str] = "books"
     families: ClassVar[Family] = FAMILIES
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[str, ...]] = (
         "registration", "identity", "conflict", "binding", "placement", "custody", "shipment",
         "content", "counting", "discrepancy", "content_now", "place_now", "tag_now", "presence",
