@@ -29,9 +29,9 @@ def hall() -> Grid:
 
 def truth(places: Floats, gateway: int) -> Floats:
     bump = 6.0 * np.exp(-0.5 * np.sum((places[:, :2] - 5.0) ** 2, axis=1) / 4.0)
-    return (
-        -55.0 - 5.0 * gateway + (1.8 + 0.4 * gateway) * decades(POSITIONS[gateway], places) + bump
-    )
+    exponent = 1.8 + 0.4 * gateway
+    level: Floats = -55.0 - 5.0 * gateway + exponent * decades(POSITIONS[gateway], places) + bump
+    return level
 
 
 def survey(per_side: int, seed: int = 1) -> Survey:

@@ -58,7 +58,7 @@ class Gait:
     walk_m_per_s: float = 0.5
     start_per_s: float = 0.3
     stop_per_s: float = 0.03
-    turn_per_s: float = 0.3
+    turn_per_s: float = 0.2
     sway_m2_per_s: float = 0.01
     directed: bool = True
 
