@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from tagtrail.simulator.direct import DirectLog
-from tagtrail.simulator.scenario import Scenario, f1
+from tagtrail.simulator.scenario import Scenario, f1, quiet
 from tagtrail.simulator.world import World
 from tagtrail_agent.filtering import EdgeFilter, Rules, Traits, default_rules
 from tagtrail_agent.readings import Reading
@@ -32,18 +32,26 @@ from tagtrail_kernel.events.registrations import TagRegistered
 from tagtrail_kernel.events.sightings import TagSighted
 from tagtrail_locate.core.engine import Engine
 
-BATCH_S: Final = 5.0
-"""Time that items wait to be sent together, seconds."""
+BATCH_S: Final = {"transit": 5.0, "storage": 60.0}
+"""Time that items wait to be sent together, seconds; where nothing moves nobody is in a hurry."""
 LINK_S: Final = 0.2
 """From the gateway to the log, seconds."""
 SAMPLE_S: Final = 5
 """Zones are compared with the truth this often, seconds."""
 SETTLED_S: Final = 30
 """... from this time on, seconds."""
+STEADY_S: Final = {"transit": 200.0, "storage": 1000.0}
+"""What is sent is counted from here on, seconds: an agent starts once, and not every few minutes."""
 DAY_S: Final = 86_400.0
 DOUBTS: Final = ("overdue", "missing")
 STORAGE_INTERVAL_S: Final = 900.0
 """What a tag in storage mode is registered with, so that the server expects what the filter sends."""
+
+BUDGETS: Final = {"transit": 750_000, "storage": 25_000}
+"""Bytes per tag and day that may leave a site, batched and packed; see docs/edge-filter.md."""
+
+Figures = dict[str, Any]
+"""What was measured, by name."""
 
 Zones = dict[str, list[tuple[float, str | None]]]
 """Per tag, since when (seconds after the start) it is said to be in which zone."""
@@ -64,7 +72,7 @@ class Located:
 
 @dataclass(slots=True)
 class Sent:
-    """What left the gateways.
+    """What left the gateways, from the steady state on.
 
     Attributes:
         heard: Readings that went into the filters.
@@ -73,7 +81,7 @@ class Sent:
         raw_bytes: Their JSON.
         gzip_bytes: The same, each batch compressed by itself.
         cpu_s: Processor time of the filters.
-        counts: Sums over the gateways, by what became of a reading.
+        counts: Sums over the gateways from the start, by what became of a reading.
         balanced: Whether every reading is accounted for in every gateway.
     """
 
@@ -94,6 +102,11 @@ class Played:
     world: World
     log: list[Recorded]
 
+    def tag_days(self, mode: str) -> float:
+        """Tags times simulated days, from the steady state on."""
+        steady_s = self.world.scenario.duration_s - STEADY_S[mode]
+        return len(self.world.truth.tag_ids) * steady_s / DAY_S
+
     @property
     def macs(self) -> dict[str, str]:
         """Radio addresses by tag."""
@@ -111,7 +124,7 @@ def played(scenario: Scenario) -> Played:
 
 
 def filtered(
-    run: Played, traits: Traits, rules: Rules | None = None, batch_s: float = BATCH_S
+    run: Played, traits: Traits, rules: Rules | None = None
 ) -> tuple[list[Recorded], Sent]:
     """Return the log that comes about with a filter in every gateway, and what was sent."""
     tags = {f"mac:{mac}": tag_id for tag_id, mac in run.macs.items()}
@@ -128,12 +141,14 @@ def filtered(
         at_s = (fact.occurred_at - start).total_seconds()
         assert isinstance(fact.data, TagSighted)
         heard[fact.data.gateway_id].append((at_s, recorded_s, reading_of(fact, names, at_s)))
-    sent = Sent()
+    sent, mode = Sent(), traits.mode or "storage"
     for gateway_id, readings in heard.items():
         readings.sort(key=lambda r: r[0])
         edge = EdgeFilter(rules or default_rules(), lambda _: traits, gateway_id)
-        items = list(let_out(edge, readings, batch_s, sent))
-        count(sent, edge, items, gateway_id, start)
+        items = list(let_out(edge, readings, BATCH_S[mode], sent))
+        sent.heard += sum(at_s >= STEADY_S[mode] for at_s, _, _ in readings)
+        steady = [(at_s, item) for at_s, item in items if item.elapsed_s >= STEADY_S[mode]]
+        count(sent, edge, steady, gateway_id, start)
         for arrives_s, item in items:
             arrived.append((arrives_s, envelope_of(item, tags[item.tag], gateway_id)))
     arrived.sort(key=lambda a: a[0])
@@ -193,10 +208,10 @@ def count(
 ) -> None:
     """Add what one gateway sent."""
     counts = edge.counts
-    sent.heard += counts.taken
     sent.items += len(items)
     sent.balanced = sent.balanced and counts.balanced and not counts.held
-    for name, value in {"folded": counts.folded, **counts.dropped}.items():
+    became = {"in": counts.taken, "out": counts.sent, "folded": counts.folded, **counts.dropped}
+    for name, value in became.items():
         sent.counts[name] += value
     batches: dict[float, list[Reading]] = defaultdict(list)
     for arrives_s, item in items:
@@ -322,12 +337,12 @@ def change_pct(before: Mapping[Any, float], after: Mapping[Any, float]) -> float
 # -- figures
 
 
-def figures(scenario: Scenario, traits: Traits, rules: Rules | None = None) -> dict[str, Any]:
+def figures(scenario: Scenario, traits: Traits, rules: Rules | None = None) -> Figures:
     """Play a scenario with and without filters and compare."""
     return compare(played(scenario), traits, rules)
 
 
-def compare(run: Played, traits: Traits, rules: Rules | None = None) -> dict[str, Any]:
+def compare(run: Played, traits: Traits, rules: Rules | None = None) -> Figures:
     """Compare a run as heard with the same run through filters."""
     world, start = run.world, run.world.scenario.start_at
     end_s = world.scenario.duration_s
@@ -335,7 +350,7 @@ def compare(run: Played, traits: Traits, rules: Rules | None = None) -> dict[str
     as_heard, with_edge = located(run.log, start), located(thinned, start)
     plain, edge = as_heard.zones, with_edge.zones
     before, after, true = dwell(plain, end_s), dwell(edge, end_s), true_dwell(world)
-    tag_days = len(world.truth.tag_ids) * end_s / DAY_S
+    tag_days = run.tag_days(traits.mode or "storage")
     return {
         "adverts_heard": sent.heard,
         "items_sent": sent.items,
@@ -357,7 +372,7 @@ def compare(run: Played, traits: Traits, rules: Rules | None = None) -> dict[str
         "zone_changes_filtered": sum(len(c) for c in edge.values()),
         "false_doubts_plain": false_doubts(world, as_heard),
         "false_doubts_filtered": false_doubts(world, with_edge),
-        "filter_us_per_advert": round(1e6 * sent.cpu_s / sent.heard, 1),
+        "filter_us_per_advert": round(1e6 * sent.cpu_s / sent.counts["in"], 1),
     }  # fmt: skip
 
 
@@ -376,6 +391,12 @@ def shortened(duration_s: float, tags: int = 200) -> Scenario:
     )
 
 
+def at_rest(duration_s: float = 3600.0) -> Scenario:
+    """Return F1 in which nothing moves and tags advertise every 10 s: storage."""
+    still = quiet(f1())
+    return replace(still, duration_s=duration_s, cadence=replace(still.cadence, storage_s=10.0))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -383,10 +404,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600.0, help="simulated time")
     parser.add_argument("--mode", choices=("transit", "storage"), action="append")
     arguments = parser.parse_args()
-    scenario = f1() if arguments.seconds == 3600.0 else shortened(arguments.seconds)
-    run = played(scenario)
-    modes: Iterable[str] = arguments.mode or ("transit", "storage")
-    found = {m: compare(run, TRANSIT if m == "transit" else STORAGE) for m in modes}
+    whole = arguments.seconds == 3600.0
+    scenarios = {
+        "transit": (f1() if whole else shortened(arguments.seconds), TRANSIT),
+        "storage": (at_rest(max(arguments.seconds, 2400.0)), STORAGE),
+    }
+    found = {}
+    for mode in arguments.mode or list(scenarios):
+        scenario, traits = scenarios[mode]
+        found[mode] = figures(scenario, traits)
     if arguments.json:
         print(json.dumps({"at": spelled(datetime.now(UTC)), **found}))
         return

@@ -66,7 +66,7 @@ def test_a_later_profile_wins_member_by_member() -> None:
         ({"base": {"heartbeat_s": 0}}, "base.heartbeat_s", "number from 1"),
         ({"base": {"heartbeat_s": True}}, "base.heartbeat_s", "number"),
         ({"base": {"heartbeat_s": "20"}}, "base.heartbeat_s", "number"),
-        ({"base": {"heartbeat_s": 2}}, "base.first_spacing_s", "not be more than heartbeat_s"),
+        ({"base": {"heartbeat_s": 1.5}}, "base.first_spacing_s", "not be more than heartbeat_s"),
         ({"base": {"silence_s": 90}}, "base.lost_s", "more than silence_s"),
         ({"base": {"change_readings": 21}}, "base.change_readings", "from 1 to 20"),
         ({"base": {"pass_on": {"battery_pct": -1}}}, "base.pass_on.battery_pct", "number"),

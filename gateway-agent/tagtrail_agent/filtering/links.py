@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ class Link:
     """
 
     __slots__ = (
-        "_base", "_doubted", "_frozen", "_gate_open", "_heartbeat_s", "_interval_s", "_level",
+        "_base", "_changed_s", "_doubted", "_frozen", "_gate_open", "_heartbeat_s", "_interval_s", "_level",
         "_level_dbm", "_news", "_next_s", "_profile", "_raw", "_recent", "_run", "_same",
         "_same_since_s", "_sequence", "_side", "_spacing_s", "last_s", "sent_s",
     )  # fmt: skip
@@ -46,6 +47,7 @@ class Link:
         self._spacing_s = profile.first_spacing_s
         self.last_s: float | None = None
         self.sent_s = self._next_s = 0.0
+        self._changed_s = -math.inf
         self._interval_s = 0.0
         self._recent: list[Reading] = []
         self._gate_open = False
@@ -266,7 +268,8 @@ class Link:
             self._level.believe(mean_dbm, readings)
         self._send(self._base, books)
         self._send(self._run, books)
-        self.sent_s, self._spacing_s = at_s, self._profile.first_spacing_s
+        self.sent_s = self._changed_s = at_s
+        self._spacing_s = self._profile.first_spacing_s
         self._next_s = at_s + self._spacing_s
 
     def _send_if(self, books: Books, at_s: float, *, urgent: bool) -> None:
@@ -279,7 +282,8 @@ class Link:
         if last is not None:
             self._send(self._base, books)
             self.sent_s = at_s
-            self._spacing_s = min(2.0 * self._spacing_s, self._heartbeat_s)
+            if at_s - self._changed_s >= self._profile.lively_s:
+                self._spacing_s = min(2.0 * self._spacing_s, self._heartbeat_s)
             self._next_s = at_s + min(self._spacing_s, _to_beat_s(last, at_s, self._heartbeat_s))
 
     def _send(self, fold: Fold, books: Books) -> None:

@@ -13,7 +13,7 @@ SERVER_PATIENCE_S: Final = 30.0
 """Locate calls no tag overdue before 30 s of silence (docs/locating.md, Presence)."""
 SERVER_INTERVALS: Final = 3.0
 """... nor before three expected intervals."""
-RESERVE: Final = 0.75
+RESERVE: Final = 0.7
 """Share of that patience which a heartbeat may use up; the rest is for batching and the link."""
 
 MOST_CHANGE_READINGS: Final = 20
@@ -26,8 +26,9 @@ class Profile:
 
     Attributes:
         heartbeat_s: A tag that is heard and does not change is sent this often, seconds.
-        first_spacing_s: After a change the next item may follow after this time; then the time
-            doubles with every item up to the heartbeat, seconds.
+        first_spacing_s: After a change of level the next items follow after this time ...
+        lively_s: ... for so long; then the time doubles with every item up to the heartbeat,
+            seconds.
         duplicate_s: Equal content at the same gateway within this time is one advert, seconds: the
             three advertising channels take up to 10 ms each.
         read_duplicate_s: The same for reads by RFID, NFC, camera and phone, seconds.
@@ -54,7 +55,8 @@ class Profile:
     """
 
     heartbeat_s: float = 45.0
-    first_spacing_s: float = 3.0
+    first_spacing_s: float = 2.0
+    lively_s: float = 6.0
     duplicate_s: float = 0.03
     read_duplicate_s: float = 1.0
     gate_dbm: float = -98.0
@@ -99,6 +101,7 @@ _db: Final = fields.number(0.0, 100.0)
 READERS: Final[dict[str, fields.Reader]] = {
     "heartbeat_s": fields.number(1.0, 86_400.0),
     "first_spacing_s": fields.number(0.1, 3600.0),
+    "lively_s": fields.number(0.0, 3600.0),
     "duplicate_s": fields.number(0.0, 10.0),
     "read_duplicate_s": fields.number(0.0, 600.0),
     "gate_dbm": fields.number(-150.0, 30.0),

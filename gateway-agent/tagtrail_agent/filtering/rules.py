@@ -61,8 +61,9 @@ class Rules:
 
 
 STORAGE: Final[Mapping[str, Any]] = {
-    "heartbeat_s": 900.0, "first_spacing_s": 10.0, "level_change_db": 14.0, "change_readings": 6,
-    "lost_s": 900.0, "silence_s": 30.0, "refresh_s": 21_600.0,
+    "heartbeat_s": 900.0, "first_spacing_s": 60.0, "lively_s": 0.0, "level_change_db": 14.0,
+    "outlier_db": 14.0, "change_readings": 6, "silence_s": 120.0, "lost_s": 900.0,
+    "refresh_s": 21_600.0,
 }  # fmt: skip
 """Tags in storage: four heartbeats an hour; only a step that no body in the way makes is a change."""
 
