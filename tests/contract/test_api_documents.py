@@ -22,6 +22,7 @@ from tests.support.api_docs import (
     text_of,
 )
 
+from tagtrail_ingest.confirmations import Confirmation
 from tagtrail_ingest.relay import RELAYED, cloud_event
 from tagtrail_kernel.access import SCOPES
 from tagtrail_kernel.envelope import Recorded, open_body
@@ -194,12 +195,22 @@ def test_a_gateways_status_fits_its_description(status: object) -> None:
     validator(asyncapi(), "GatewayStatus").validate(status)
 
 
+def test_a_confirmation_fits_its_description() -> None:
+    answer = Confirmation("b", datetime(2026, 3, 2, tzinfo=UTC), accepted=3, reasons={"bad_id": 1})
+
+    check = validator(asyncapi(), "Confirmation")
+    check.validate(json.loads(msgspec.json.encode(answer)))
+    assert not check.is_valid({"accepted": 3})
+
+
 def test_the_topics_are_those_that_we_promise() -> None:
     channels = asyncapi()["channels"]
 
     assert {name: c["address"] for name, c in channels.items()} == {
         "sightings": "tagtrail/v1/{site}/{gateway}/sightings",
         "status": "tagtrail/v1/{site}/{gateway}/status",
+        "confirmed": "tagtrail/v1/{site}/{gateway}/confirmed",
+        "config": "tagtrail/v1/{site}/{gateway}/config",
         "events": "tagtrail/v1/{site}/events/{type}",
     }
     assert set(channels["events"]["messages"]) == {REGISTRY[n].__name__ for n in RELAYED_TYPES}

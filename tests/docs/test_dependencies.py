@@ -16,11 +16,13 @@ _COPYLEFT = re.compile(r"\bA?GPL|\bLGPL|General Public License", re.IGNORECASE)
 
 
 def direct() -> list[str]:
-    """Return the names of all direct dependencies, of the server and of its development."""
+    """Return the names of all direct dependencies: server, development, gateway agent."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     groups = project["dependency-groups"]
+    agent = tomllib.loads((ROOT / "gateway-agent" / "pyproject.toml").read_text(encoding="utf-8"))
     written = [*project["project"]["dependencies"], *groups["build"], *groups["dev"]]
-    return [found[0] for line in written if (found := _NAME.match(line))]
+    written += agent["project"]["dependencies"]
+    return list(dict.fromkeys(found[0] for line in written if (found := _NAME.match(line))))
 
 
 def locked() -> list[str]:

@@ -187,6 +187,12 @@ class Server:
             if page["at_end"]:
                 return items
 
+    async def allow_radio(self) -> None:
+        """Decide how long sightings are kept: before that none is taken."""
+        fact = {"event_class": "radio", "keep_days": 30, "basis": "test"}
+        event = {"type": "retention.set", "data": fact}
+        (await self.client.post("/v1/events", json={"events": [event]})).raise_for_status()
+
     async def numbers(self) -> list[int]:
         """Return the numbers of all sightings."""
         return numbers_of(await self.events())
@@ -200,11 +206,15 @@ async def ingest_server(
     others: Sequence[Callable[[Deps], Service]] = (),
     migrations: Sequence[Migration] = (),
     facts: Sequence[Event] = (),
+    retention: bool = True,
     **ingest: Any,
 ) -> AsyncIterator[Server]:
     """Run ingest in this process, with the tags and the gateway of this module registered."""
     log_id, key = await prepared(
-        database_url, migrations=migrations, facts=[*PLACES, *TAGS, *facts]
+        database_url,
+        migrations=migrations,
+        retention=retention,
+        facts=[*PLACES, *TAGS, *facts],
     )
     gateway_key = await key_of_gateway(database_url, log_id)
     name = f"agent-{secrets.token_hex(4)}"

@@ -19,6 +19,7 @@ import msgspec
 from tagtrail.composition import app_for
 from tagtrail_ingest.adapters.native import native_schema
 from tagtrail_ingest.adapters.native_schema import descriptions_of
+from tagtrail_ingest.confirmations import Confirmation
 from tagtrail_ingest.relay import NO_SITE, RELAYED
 from tagtrail_kernel.events.registry import REGISTRY, Event
 from tagtrail_kernel.openapi import App
@@ -110,6 +111,16 @@ def _messages() -> Json:
             "contentType": "application/json",
             "payload": {"$ref": "#/components/schemas/Status"},
         },
+        "Confirmation": {
+            "summary": "What became of a batch with a batch_id, after the commit.",
+            "contentType": "application/json",
+            "payload": {"$ref": "#/components/schemas/Confirmation"},
+        },
+        "ConfigurationNotice": {
+            "summary": "There is something new at GET /v1/gateways/{gateway_id}/config.",
+            "contentType": "application/json",
+            "payload": {"$ref": "#/components/schemas/ConfigurationNotice"},
+        },
     }
     for name, cls in sorted(REGISTRY.items()):
         if cls.FAMILY & RELAYED:
@@ -143,13 +154,18 @@ def _schemas() -> Json:
         for cls in REGISTRY.values()
         if cls.FAMILY & RELAYED
     }
-    return dict(sorted({**_event_schemas(), **clouds, "Batch": batch, "Status": status}.items()))
+    _, answers = msgspec.json.schema_components([Confirmation])
+    notice = {"type": "object", "properties": {"revision": {"type": "integer"}}}
+    own = {"Batch": batch, "Status": status, "ConfigurationNotice": notice, **answers}
+    return dict(sorted({**_event_schemas(), **clouds, **own}.items()))
 
 
 _SITE: Final = {"description": "Id of the site, as registered."}
 _GATEWAY: Final = {"description": "Id of the gateway, as it names itself."}
 _TYPE: Final = {"description": "Wire name of the event; docs/events.md."}
 _MQTT: Final = {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}}
+_ANSWER: Final = {"mqtt": {"qos": 0, "retain": False, "bindingVersion": "0.2.0"}}
+_NOTICE: Final = {"mqtt": {"qos": 0, "retain": True, "bindingVersion": "0.2.0"}}
 _RETAINED: Final = {"mqtt": {"qos": 1, "retain": True, "bindingVersion": "0.2.0"}}
 
 
@@ -173,7 +189,7 @@ def _operation(channel: str, action: str, summary: str, bindings: Json) -> Json:
 @cache
 def asyncapi() -> Json:
     """Return the AsyncAPI document of the native MQTT topics."""
-    relayed = [m for m in _messages() if m not in ("Sightings", "GatewayStatus")]
+    relayed = [cls.__name__ for _, cls in sorted(REGISTRY.items()) if cls.FAMILY & RELAYED]
     root = "tagtrail/v1/{site}"
     return {
         "asyncapi": "3.0.0",
@@ -198,6 +214,12 @@ def asyncapi() -> Json:
             "status": _channel(
                 f"{root}/{{gateway}}/status", ["GatewayStatus"], site=_SITE, gateway=_GATEWAY
             ),
+            "confirmed": _channel(
+                f"{root}/{{gateway}}/confirmed", ["Confirmation"], site=_SITE, gateway=_GATEWAY
+            ),
+            "config": _channel(
+                f"{root}/{{gateway}}/config", ["ConfigurationNotice"], site=_SITE, gateway=_GATEWAY
+            ),
             "events": _channel(
                 f"{root}/events/{{type}}",
                 relayed,
@@ -212,6 +234,13 @@ def asyncapi() -> Json:
             ),
             "takeStatus": _operation(
                 "status", "receive", "Tagtrail takes a gateway's status, retained.", _RETAINED
+            ),
+            "confirmBatches": _operation(
+                "confirmed", "send",
+                "Tagtrail answers a batch that has a batch_id, after the commit.", _ANSWER,
+            ),
+            "announceConfigurations": _operation(
+                "config", "send", "Tagtrail has something new for a gateway, retained.", _NOTICE
             ),
             "publishEvents": _operation(
                 "events", "send",
