@@ -39,6 +39,8 @@ API = "/console/api/v1"
         ("/v1/tags/t-1/explain", "locate"),
         ("/v1/tags/t-1/history", "locate"),
         ("/v1/gateways/health", "locate"),
+        ("/v1/sites/hall/coverage", "locate"),
+        ("/v1/sites/hall", "inventory"),
         ("/v1/tags/t-1", "inventory"),
         ("/v1/tags", "inventory"),
         ("/v1/gateways", "inventory"),

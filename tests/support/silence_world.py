@@ -27,12 +27,12 @@ GATEWAYS = {"gw-a": "a", "gw-b": "b", "gw-out": "out"}
 RECEPTION = {
     "a": {"gw-a": 0.93, "gw-b": 0.5},
     "b": {"gw-b": 0.93, "gw-a": 0.5, "gw-out": 0.2},
-    "far": {"gw-b": 0.07},
+    "far": {"gw-b": 0.12},
     "out": {"gw-out": 0.93, "gw-b": 0.2},
 }
 """Share of the adverts from a zone that each gateway hears."""
 
-LEVELS_DBM = {0.93: -55.0, 0.5: -70.0, 0.2: -80.0, 0.07: -92.0}
+LEVELS_DBM = {0.93: -55.0, 0.5: -70.0, 0.2: -80.0, 0.12: -92.0}
 
 Span = tuple[float, float]
 """From and to, seconds after the start."""

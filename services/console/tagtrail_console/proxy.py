@@ -42,6 +42,7 @@ _OWNERS: Final = (
     (re.compile(r"/v1/places(/|$)"), "locate"),
     (re.compile(r"/v1/tags/[^/]+/(explain|history|place)(/|$)"), "locate"),
     (re.compile(r"/v1/gateways/health(/|$)"), "locate"),
+    (re.compile(r"/v1/sites/[^/]+/coverage(/|$)"), "locate"),
     (re.compile(r"/v1/(alerts|rules|channels|outbox)(/|$)"), "alerts"),
 )
 """Which service answers a path; every other path is inventory's."""

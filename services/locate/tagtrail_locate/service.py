@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from tagtrail_kernel.wiring import Deps, Service
 from tagtrail_locate.api import router_of
+from tagtrail_locate.api_coverage import coverage_router
 from tagtrail_locate.memories import Memories
 from tagtrail_locate.omlox.projection import OmloxObjects
 from tagtrail_locate.omlox.service import omlox_router
@@ -27,6 +28,7 @@ def build(deps: Deps, settings: LocateSettings) -> Service:
 
     router = APIRouter()
     router.include_router(router_of(reading, memories, settings))
+    router.include_router(coverage_router(memories, deps.clock))
     router.include_router(
         omlox_router(deps, database, reading, interval_s=settings.stream_interval_s)
     )

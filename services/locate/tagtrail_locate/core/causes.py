@@ -42,7 +42,10 @@ EXITS_PER_S: Final = {"outbound": 0.5 / HOUR_S, "dock": 0.5 / HOUR_S, "yard": 0.
 """Departures from zones through which things leave, by kind."""
 
 NEXT_M: Final = 5.0
-"""Zones whose outlines come this close are neighbours, metres."""
+"""Zones whose outlines come this close are neighbours, metres ..."""
+
+WALK_MPS: Final = 1.2
+"""... and what is as far as things are carried between two adverts: pedestrians and forklifts."""
 
 NEIGHBOUR_SHARE: Final = 0.8
 """Share of adverts that a gateway is taken to hear in its own zone, before it is measured."""
@@ -201,17 +204,20 @@ def exit_kind(state: State, tag: TagState) -> str | None:
     return None if zone is None else zone.kind
 
 
-def neighbours(state: State, zone_id: str | None) -> list[Zone]:
-    """Return the zones next to one, the nearest first; all of its site where outlines are unknown."""
-    registry = state.registry
-    home = registry.zones.get(zone_id) if zone_id is not None else None
+def neighbours(state: State, tag: TagState) -> list[Zone]:
+    """Return the zones that a tag could reach from its own between two adverts, the nearest first.
+
+    Where outlines are unknown that is every zone of the site.
+    """
+    registry, reach_m = state.registry, NEXT_M + WALK_MPS * tag.interval_s
+    home = registry.zones.get(tag.zone_id) if tag.zone_id is not None else None
     if home is None:
         return []
     found = []
     for zone in registry.zones.values():
         if zone.site_id == home.site_id and zone.zone_id != home.zone_id:
             away_m = _apart_m(home, zone)
-            if away_m <= NEXT_M:
+            if away_m <= reach_m:
                 found.append((away_m, zone.zone_id, zone))
     return [zone for _, _, zone in sorted(found, key=lambda item: item[:2])]
 
@@ -229,7 +235,7 @@ def _apart_m(one: Zone, other: Zone) -> float:
 
 def _blind(state: State, tag: TagState, since_s: float) -> Iterator[tuple[str, float]]:
     """Yield neighbouring zones with the share of moves there that would have been unheard."""
-    around = neighbours(state, tag.zone_id)
+    around = neighbours(state, tag)
     for zone in around:
         unheard = unheard_in(state, tag, zone, since_s)
         if unheard > 0.0:

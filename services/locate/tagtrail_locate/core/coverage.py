@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tagtrail_locate.core import ears
 from tagtrail_locate.core.hearing import Reception, ZoneHearing
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ PRIOR_FADES: Final = 8.0
 LOST_ADVERTS: Final = (None, "adverts_lost", "link_weak", "shadowed")
 """Causes of silence by which a tag stayed where it was and went on sending."""
 
+SAME_ADVERT_S: Final = 2.0
+"""Readings of one advert by several gateways differ by no more: clocks, and sending in batches."""
+
 DEAF_TAGS: Final = 3
 """A gateway that heard so many tags within a minute and then none at all may have lost its radio:
 one or two tags may well have gone by themselves."""
@@ -55,7 +59,7 @@ def note(tag: TagState, gateway_id: str, at_s: float) -> None:
     habits = tag.habits
     if habits.since_s is None:
         habits.since_s = at_s
-    elif at_s > habits.since_s:
+    elif at_s >= habits.since_s - min(0.5 * tag.interval_s, SAME_ADVERT_S):
         habits.counts[gateway_id] = habits.counts.get(gateway_id, 0) + 1
 
 
@@ -88,12 +92,20 @@ def listened_until_s(state: State, gateway: GatewayState) -> float:
 
 
 def is_deaf(state: State, gateway: GatewayState) -> bool:
-    """Tell whether a gateway lives, heard several tags at a time, and now hears none."""
+    """Tell whether a gateway lives and no longer hears anything.
+
+    It knows best, where it tells how many adverts of any device it hears. Else it is deaf if it
+    heard several tags at a time and then none.
+    """
     sighted_s = gateway.sighted_s
     if sighted_s is None:
         return False
     if gateway.last_s - sighted_s <= state.registry.thresholds.gateway_timeout_s:
         return False
+    ear = state.ears.get(gateway.gateway_id)
+    told = ears.lost_radio(ear) if ear is not None else None
+    if told is not None:
+        return told
     last_words, name = 0, gateway.gateway_id
     for tag in state.tags.values():
         last_words += tag.heard.get(name, 0.0) >= sighted_s - DEAF_WITHIN_S

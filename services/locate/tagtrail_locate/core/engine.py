@@ -18,7 +18,7 @@ from tagtrail_kernel.events.registrations import (
     TagRetired,
     ZoneRetired,
 )
-from tagtrail_locate.core import answers, batteries, coverage, presence, sources
+from tagtrail_locate.core import answers, batteries, coverage, ears, presence, sources
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.facts import (
     Absence,
@@ -108,9 +108,11 @@ class Engine:
             if self.state.tags.pop(data.tag_id, None) is not None:
                 self.effects.places[data.tag_id] = self.effects.presence[data.tag_id] = None
         elif isinstance(data, GatewayRetired):
+            self.state.ears.pop(data.gateway_id, None)
             if self.state.gateways.pop(data.gateway_id, None) is not None:
                 self.effects.gateways[data.gateway_id] = None
         elif isinstance(data, ZoneRetired):
+            self.state.coverage.pop(data.zone_id, None)
             for tag in self.state.tags.values():
                 sources.forget_zone(tag, data.zone_id)
         elif isinstance(data, GatewayRegistered):
@@ -180,6 +182,8 @@ class Engine:
             return
         at_s = self._believed(event, gateway, at_s)
         self._alive(gateway, at_s, event.position)
+        if fact.values:
+            ears.note(self.state.ears, gateway.gateway_id, at_s, fact.values)
         self._advance(event, gateway.site_id or "", at_s)
         answers.write_gateway(self.state, self.effects, gateway)
 

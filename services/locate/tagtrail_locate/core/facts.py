@@ -76,6 +76,7 @@ class Report(msgspec.Struct, gc=False):
     online: bool | None = None
     retained: bool = False
     site_id: str | None = None
+    values: dict[str, Any] | None = None
 
 
 Fact = Sighting | Range | Position | Claim | Absence | Sensed | Report

@@ -75,3 +75,29 @@ class ZoneHearing(msgspec.Struct, array_like=True):
     heard: dict[str, float] = {}
     dark: dict[str, float] = {}
     heard_s: dict[str, float] = {}
+
+
+class Ear(msgspec.Struct, array_like=True):
+    """What a gateway told of itself.
+
+    Attributes:
+        told_s: Event time of the newest report.
+        adverts: Adverts of any device that it heard since its start; None if it does not say.
+        uptime_s: Time since its start, seconds.
+        skew_s: How far its clock is ahead of the server's, seconds.
+        adverts_per_s: Between its last two reports; None before the second.
+        usual_per_s: The same, smoothed, while it heard any; 0 before.
+        heard_s: Newest report of having heard any.
+        restarts: How often its figures began anew.
+        restarted_s: When they did last; None if never.
+    """
+
+    told_s: float
+    adverts: float | None = None
+    uptime_s: float | None = None
+    skew_s: float | None = None
+    adverts_per_s: float | None = None
+    usual_per_s: float = 0.0
+    heard_s: float = 0.0
+    restarts: int = 0
+    restarted_s: float | None = None

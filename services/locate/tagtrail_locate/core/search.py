@@ -59,7 +59,7 @@ def _all(state: State, tag: TagState, found: Judgement) -> Iterator[tuple[str, s
     if towards is not None:
         yield towards, "moved_towards"
     yield from unheard
-    around = causes.neighbours(state, tag.zone_id)
+    around = causes.neighbours(state, tag)
     for zone in around:
         if zone.kind in causes.EXITS_PER_S:
             yield zone.zone_id, "exit"

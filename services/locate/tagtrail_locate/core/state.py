@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tagtrail_locate.core.hearing import Habits, ZoneHearing
+from tagtrail_locate.core.hearing import Ear, Habits, ZoneHearing
 from tagtrail_locate.core.registry import Registry
 
 
@@ -256,6 +256,7 @@ class State(msgspec.Struct, kw_only=True):
         watermarks_s: Newest event time heard from any gateway of a site, by site id.
         counters: What was not used, by reason.
         coverage: Who hears the tags of a zone, by zone id.
+        ears: What gateways told of themselves, by gateway id.
     """
 
     position: int = 0
@@ -265,6 +266,7 @@ class State(msgspec.Struct, kw_only=True):
     watermarks_s: dict[str, float] = {}
     counters: dict[str, int] = {}
     coverage: dict[str, ZoneHearing] = {}
+    ears: dict[str, Ear] = {}
 
 
 _encode = msgspec.msgpack.Encoder().encode
