@@ -11,10 +11,10 @@ import pytest
 from bench.locate.output import rows
 from bench.locate.vehicle import places
 
-from tagtrail_locate.core.errors import TooFewRangesError
+from tagtrail_locate.core.errors import TooFewRangesError, UnusableRangeError
 from tagtrail_locate.core.range_calibration import SurveyedRanges, fit_ranges
 from tagtrail_locate.core.range_follow import follow
-from tagtrail_locate.core.range_tracker import RangeTracker, UnusableRangeError, place, take
+from tagtrail_locate.core.range_tracker import RangeTracker, place, take
 from tagtrail_locate.core.range_tracking import Floats, RangeModel, Ranges, begin, step
 from tagtrail_locate.core.range_walk import Heard, Placement
 

@@ -5,6 +5,8 @@
   - DegenerateGeometryError  the anchors (nearly) stand on one line, so a mirror image fits as well
   - RefusedCalibrationError  measurements do not fix the constants that were asked for
   - TooFewMarksError         a survey has too few places to judge by
+  - UnusableRangeError       a range or its time is no finite number
+  - UnusableBlinkError       arrival times are no finite numbers, or lie beyond any site
 """
 
 from __future__ import annotations
@@ -34,3 +36,15 @@ class TooFewMarksError(RejectedError):
     """A survey has fewer marked places than a judgement needs."""
 
     code, title = "too-few-marks", "Too few marked places"
+
+
+class UnusableRangeError(RejectedError):
+    """A range, time or place that is no finite number, or a negative range."""
+
+    code, title = "unusable-range", "Unusable range"
+
+
+class UnusableBlinkError(RejectedError):
+    """The times of a blink are no finite numbers, or lie beyond any site."""
+
+    code, title = "unusable-blink", "Unusable blink"

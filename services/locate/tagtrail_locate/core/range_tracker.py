@@ -14,16 +14,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from tagtrail_kernel.errors import RejectedError
+from tagtrail_locate.core.errors import UnusableRangeError
 from tagtrail_locate.core.range_smoothing import smoothed
 from tagtrail_locate.core.range_tracking import RangeModel
 from tagtrail_locate.core.range_walk import Heard, Placement, Walk
-
-
-class UnusableRangeError(RejectedError):
-    """A range, time or place that is no finite number, or a negative range."""
-
-    code, title = "unusable-range", "Unusable range"
 
 
 class RangeTracker(msgspec.Struct, array_like=True):

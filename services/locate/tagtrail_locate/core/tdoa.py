@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from tagtrail_kernel.errors import RejectedError
+from tagtrail_locate.core.errors import UnusableBlinkError
 from tagtrail_locate.core.grid import Grid
 
 Floats = npt.NDArray[np.float64]
@@ -44,12 +44,6 @@ MOST_M: Final = 1000.0
 
 LEAK: Final = 5e-5
 """Two crystals drift apart by less than this, seconds per second."""
-
-
-class UnusableBlinkError(RejectedError):
-    """The times of a blink are no finite numbers, or lie beyond any site."""
-
-    code, title = "unusable-blink", "Unusable blink"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
