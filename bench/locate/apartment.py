@@ -92,8 +92,9 @@ def grid_of(folder: Path) -> Grid:
 
 def walk_of(path: Path, names: tuple[str, ...]) -> Walk | None:
     """Return a calibration run; None if it does not tell where the robot was."""
-    truth = list(rows(path.with_name(path.name.replace(".ble.", ".vectors_3hz."))))
-    if not truth or not truth[0].get("x"):
+    vectors = path.with_name(path.name.replace(".ble.", ".vectors_3hz."))
+    truth = [row for row in rows(vectors) if row.get("x")] if vectors.exists() else []
+    if not truth:
         return None
     at_s = np.array([float(row["t"]) for row in truth])
     places = np.array([(float(row["x"]), float(row["y"])) for row in truth])

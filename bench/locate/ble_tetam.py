@@ -7,6 +7,7 @@ folder to evaluate only tracks/*.events.csv and static/*.events.csv are read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,10 +17,14 @@ from bench.locate.following import Packets, follow
 from bench.locate.output import Fix, rows
 from tagtrail_locate.core.grid import Grid, cells_over, grid_over
 from tagtrail_locate.core.grid_filter import FilterSettings, GridFilter
+from tagtrail_locate.core.grid_motion import Gait
 from tagtrail_locate.core.radio_map import Survey, map_of_survey
 
 CELL_M: Final = 0.5
 """As fine as the occupancy is given."""
+
+AT_REST: Final = Gait(start_per_s=0.01, stop_per_s=0.5)
+"""The stays are of a tag that lies still, as tags with an accelerometer say of themselves."""
 
 OCCUPIED: Final = 0.1
 """Weight of a cell that the plan calls occupied against a free one: chairs move, maps age."""
@@ -30,7 +35,9 @@ def predict(
 ) -> Iterator[Fix]:
     """Yield the fixes of every run, calibrated from `calibrate` only."""
     del radio
-    names, tracker = tracker_of(calibrate, FilterSettings(follow_paths=True))
+    walking = FilterSettings(follow_paths=True)
+    names, tracker = tracker_of(calibrate, walking)
+    resting = GridFilter(tracker.grid, tracker.radio_map, replace(walking, gait=AT_REST))
     tracks = [(path, _stem(path)) for path in sorted(evaluate.glob("tracks/*.events.csv"))]
     stays = [
         (path, f"static/{_stem(path)}") for path in sorted(evaluate.glob("static/*.events.csv"))
@@ -40,7 +47,8 @@ def predict(
             f"neither tracks/*.events.csv nor static/*.events.csv in {evaluate}"
         )
     for path, run in tracks + stays:
-        for moment in follow(tracker, packets_of(path, names), delay_s):
+        core = resting if run.startswith("static/") else tracker
+        for moment in follow(core, packets_of(path, names), delay_s):
             yield Fix(label, run, moment.at_s, moment.x_m, moment.y_m, moment.zone)
 
 

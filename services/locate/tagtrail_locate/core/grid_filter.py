@@ -65,7 +65,7 @@ class FilterSettings:
 
     gait: Gait = field(default_factory=Gait)
     correlation_s: float = 3.0
-    still_correlation_s: float = 30.0
+    still_correlation_s: float = 120.0
     jump_per_s: float = 0.002
     map_error_db: float = 1.5
     map_error_s: float = 60.0

@@ -96,11 +96,13 @@ class Motion:
             Belief after it, shape (B, M, C); the total of each tag stays.
         """
         moved = self._planes(mass)
+        self._diffuse(moved[:, 0], self._swayed_m2(dt_s), self._walls, back=False)
         for part_s in self._parts(dt_s):
             self._change_mode(moved, part_s)
-            self._diffuse_all(moved, part_s)
             if self.gait.directed:
                 self._walk(moved, part_s)
+            else:
+                self._wander(moved, part_s, back=False)
         return moved.reshape(mass.shape)
 
     def backward(self, value: Singles, dt_s: Floats) -> Singles:
@@ -114,8 +116,10 @@ class Motion:
         for part_s in reversed(self._parts(dt_s)):
             if self.gait.directed:
                 self._walk_back(before, part_s)
-            self._diffuse_all(before, part_s, back=True)
+            else:
+                self._wander(before, part_s, back=True)
             self._change_mode_back(before, part_s)
+        self._diffuse(before[:, 0], self._swayed_m2(dt_s), self._walls, back=True)
         return before.reshape(value.shape)
 
     def _planes(self, mass: Singles) -> Singles:
@@ -124,10 +128,10 @@ class Motion:
     def _parts(self, dt_s: Floats) -> list[Singles]:
         """Return the lengths of the substeps, seconds, each (B, 1, 1); 0 for tags that are done."""
         gait, cell = self.gait, self.grid.cell_m
-        spread = gait.sway_m2_per_s if gait.directed else gait.wander_m2_per_s
-        longest = DIFFUSED * cell * cell / max(spread, gait.sway_m2_per_s, 1e-9)
         if gait.directed:
-            longest = min(longest, COURANT * cell / max(gait.walk_m_per_s, 1e-9))
+            longest = COURANT * cell / max(gait.walk_m_per_s, 1e-9)
+        else:
+            longest = DIFFUSED * cell * cell / max(gait.wander_m2_per_s, 1e-9)
         own = np.clip(np.ceil(dt_s / longest - 1e-9), 1.0, float(SUBSTEPS))
         part = np.minimum(dt_s / own, longest)
         return [
@@ -159,12 +163,15 @@ class Motion:
         for way in range(1, self.modes):
             value[:, way] = value[:, way] * ((ONE - turn) * (ONE - stop)) + spread
 
-    def _diffuse_all(self, mass: Singles, part_s: Singles, *, back: bool = False) -> None:
-        sway = part_s * np.float32(self.gait.sway_m2_per_s)
-        self._diffuse(mass[:, 0], sway, self._walls, back=back)
-        if not self.gait.directed:
-            wander = part_s * np.float32(self.gait.wander_m2_per_s)
-            self._diffuse(mass[:, 1], wander, self._gates, back=back)
+    def _swayed_m2(self, dt_s: Floats) -> Singles:
+        """Return how far still things spread in a whole step, (B, 1, 1), cut short after long."""
+        most = DIFFUSED * self.grid.cell_m * self.grid.cell_m
+        spread = np.minimum(dt_s * self.gait.sway_m2_per_s, most)
+        return spread.astype(np.float32)[:, None, None]
+
+    def _wander(self, mass: Singles, part_s: Singles, *, back: bool) -> None:
+        spread = part_s * np.float32(self.gait.wander_m2_per_s)
+        self._diffuse(mass[:, 1], spread, self._gates, back=back)
 
     def _diffuse(
         self, plane: Singles, spread_m2: Singles, ways: tuple[Singles, ...], *, back: bool
