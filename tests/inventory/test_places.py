@@ -154,6 +154,7 @@ async def test_who_puts_a_tag_on_what_left_holds_it_and_brings_it_back(desk: Any
     found = await place(desk, *LOADED, (2, seen("u", "office", "h")), (3, on("u")))
 
     assert found == Place("office", "here")
+    assert await place(desk, *LOADED, (3, on("t"))) == Place("dock", "here")
 
 
 async def test_a_flap_recorded_before_its_departure_counts_until_the_departure_is_known(

@@ -23,6 +23,7 @@ from tagtrail_inventory.replies import (
     single,
 )
 from tagtrail_inventory.stock import When
+from tagtrail_inventory.tag_models import TagModelList, built_in_models, catalogue_of
 from tagtrail_inventory.timeline import timeline
 from tagtrail_inventory.writer import Writer
 from tagtrail_kernel.access import Principal, requires
@@ -48,6 +49,7 @@ class ReadingApi:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._database = writer.database
+        self._models = built_in_models()
 
     async def _page(
         self,
@@ -126,6 +128,15 @@ class ReadingApi:
             return single(request, body, (kind, found.position))
 
         return get_kind
+
+    async def tag_models(self, who: Reading) -> TagModelList:
+        """List the tag models with what they can do: identity, radios, battery, precision.
+
+        Those that come with Tagtrail, and those of the section `tag_models` of the settings.
+        """
+        async with snapshot(self._database, who.log_id) as (c, position):
+            catalogue = await catalogue_of(c, who.log_id, self._models)
+        return catalogue.listed(position)
 
     async def assets(
         self,
@@ -261,6 +272,10 @@ def router_of(writer: Writer) -> APIRouter:
                 operation_id=f"get_{kind}", summary=f"Show one of {plural}",
                 responses=PROBLEMS | NOT_FOUND | {304: {"description": "Not modified"}},
             )  # fmt: skip
+    router.add_api_route(
+        "/v1/tag-models", api.tag_models, methods=["GET"], operation_id="list_tag_models",
+        summary="What tags of each model can do", response_model=TagModelList, responses=PROBLEMS,
+    )  # fmt: skip
     for path, endpoint, name, summary in (
         ("/v1/tags/{tag_id}", api.tag, "get_tag", "Show a tag"),
         ("/v1/assets", api.assets, "list_assets", "List assets with their places"),

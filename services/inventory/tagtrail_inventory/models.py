@@ -221,6 +221,7 @@ class Receipt(BaseModel):
         event_ids: All facts that were written.
         position: Position of the last of them: ask with `position` to read what it led to.
         applied: Whether a following read sees it; else it will within moments.
+        warnings: What was accepted and is probably not meant so, a sentence each.
     """
 
     id: str
@@ -229,6 +230,7 @@ class Receipt(BaseModel):
     event_ids: list[str]
     position: int
     applied: bool
+    warnings: list[str] = []
 
 
 class AsOfModel(BaseModel):

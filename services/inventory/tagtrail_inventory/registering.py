@@ -12,6 +12,7 @@ from tagtrail_inventory.core.checks import Fault, Known, check
 from tagtrail_inventory.core.identities import normal_identity
 from tagtrail_inventory.core.kinds import KINDS, Kind, id_of
 from tagtrail_inventory.reading import snapshot
+from tagtrail_inventory.tag_models import built_in_models, catalogue_of
 from tagtrail_inventory.writer import Fact, Seed, Writer, Written
 from tagtrail_kernel.access import Principal
 from tagtrail_kernel.database import Connection
@@ -41,6 +42,7 @@ def reply_of(id_: str, status: str, written: Written) -> dict[str, Any]:
         "event_ids": ids,
         "position": written.position,
         "applied": written.applied,
+        "warnings": [],
     }
 
 
@@ -80,6 +82,7 @@ class Registering:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
+        self._models = built_in_models()
 
     async def register(
         self,
@@ -105,16 +108,27 @@ class Registering:
             async with snapshot(self._writer.database, who.log_id) as (c, position):
                 before = await registry.get(c, who.log_id, kind.name, id_)
                 refuse(check(fact, await registry.known_of(c, who.log_id, wanted_by(fact))))
+                warnings = {"warnings": await self._warnings(c, who.log_id, fact)}
             if before is not None and not before.retired and before.fact == fact:
                 same = Written((before.event_id,), before.position, position >= before.position)
-                return 200, reply_of(id_, "unchanged", same)
+                return 200, reply_of(id_, "unchanged", same) | warnings
             written = await self._writer.write(request, seed, [Fact(id_, fact, seed.first_at)])
-            is_new = before is None or before.retired
-            return (201, reply_of(id_, "created", written)) if is_new else (
-                200, reply_of(id_, "updated", written)
-            )  # fmt: skip
+            status = (201, "created") if before is None or before.retired else (200, "updated")
+            return status[0], reply_of(id_, status[1], written) | warnings
 
         return await self._writer.once(request, who, key, act)
+
+    async def _warnings(self, c: Connection, log_id: int, fact: Event) -> list[str]:
+        """A tag of an unknown model is accepted: its agent may know what the server does not."""
+        if not isinstance(fact, TagRegistered) or fact.model is None:
+            return []
+        if (await catalogue_of(c, log_id, self._models)).knows(fact.model):
+            return []
+        warning = (
+            f"model {fact.model[:60]!r} is none of GET /v1/tag-models; the tag is enrolled all the "
+            "same. Correct it, or describe the model with POST /v1/config/tag_models"
+        )
+        return [warning]
 
     @staticmethod
     def _fact(kind: Kind, members: dict[str, Any]) -> Event:
