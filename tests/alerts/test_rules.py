@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.support.alert_history import History, minute, recorded
 
@@ -416,6 +418,52 @@ def test_s42_overdue_and_unobservable_tags_are_not_missing(state: str) -> None:
     history.tick(600)
 
     assert run(history) == []
+
+
+LEFT: dict[str, Any] = {"cause": "left_through_dock", "gone_probability": 0.92}
+
+
+def test_goods_that_fall_silent_on_their_way_out_have_left() -> None:
+    history = History().warehouse()
+    history.move(0, "out")
+    history.presence(20, "unobservable", heard_min=10, **LEFT)
+    history.tick(600)
+
+    (alert,) = fired(run(history))
+
+    assert alert.rule_id == LEFT_OUTBOUND
+    assert alert.due_at == minute(50)
+    assert "on its way out" in (alert.card.why or "")
+
+
+def test_s42_what_leaves_through_a_dock_is_told_unless_it_was_shipped() -> None:
+    for departs, alerts in ((False, 1), (True, 0)):
+        history = History().warehouse()
+        history.move(0, "dock")
+        if departs:
+            history.depart(5, "sh1", "p1")
+        history.presence(20, "unobservable", heard_min=6, look_first=("dock", "store"), **LEFT)
+        history.tick(600)
+
+        found = fired(run(history))
+
+        assert len(found) == alerts
+        for alert in found:
+            assert alert.card.title == "Pallet p1 has left unbooked"
+            assert "gone from its place with 92 %" in (alert.card.why or "")
+            assert "then in Store, Hall North" in (alert.card.next_step or "")
+
+
+def test_s42_a_missing_tag_that_becomes_lost_is_told_once() -> None:
+    history = History().warehouse()
+    history.move(0, "store")
+    history.presence(20, "missing", heard_min=2, look_first=("store", "stage"))
+    history.presence(1460, "missing", heard_min=2, lost=True)
+    history.tick(2000)
+
+    (alert,) = fired(run(history))
+
+    assert (alert.card.next_step or "").startswith("Look in Store, Hall North first, then in ")
 
 
 def test_s42_a_shipped_pallet_is_not_missing() -> None:

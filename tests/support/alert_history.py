@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from tagtrail_kernel.clock import uuid8
 from tagtrail_kernel.envelope import Envelope, Recorded, seal
@@ -85,8 +85,9 @@ class History:
         state: Literal["present", "overdue", "missing", "unobservable"],
         heard_min: float,
         pallet: str = "p1",
+        **more: Any,
     ) -> Envelope:
-        """Say what a pallet's tag's silence means."""
+        """Say what a pallet's tag's silence means; `more` are other members of the fact."""
         tag = f"t-{pallet}"
         data = TagPresenceChanged(
             tag_id=tag,
@@ -95,6 +96,7 @@ class History:
             silent_s=max(0.0, (at_min - heard_min) * 60),
             expected_interval_s=60,
             gateway_ids=("gw-1",),
+            **more,
         )
         return self.add(tag, at_min, data)
 

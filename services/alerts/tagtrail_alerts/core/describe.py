@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tagtrail_alerts.core.memory import Memory
+from tagtrail_kernel.events.places import TagPresenceChanged
 
 
 def thing(memory: Memory, asset_id: str | None, tag_id: str | None) -> str:
@@ -41,6 +42,11 @@ def kind_of(memory: Memory, zone_id: str | None) -> str | None:
     """Return the kind of a zone, where known."""
     zone = memory.zones.get(zone_id)
     return zone.kind if zone is not None else None
+
+
+def has_left(data: TagPresenceChanged) -> bool:
+    """Tell whether locate says that a tag went out: it is silent, and was last on its way to."""
+    return data.state == "unobservable" and data.cause == "left_through_dock"
 
 
 def moment(at: datetime) -> str:

@@ -92,7 +92,7 @@ class _Rule:
             return []
         if data.state == "present":
             return self._heard_again(asset_id, data, place)
-        silent = data.state in self._parameters.silence_states
+        silent = data.state in self._parameters.silence_states or describe.has_left(data)
         if not silent or place.gone or not self._watched(place.zone_id):
             return []
         self._memory.places.put(data.tag_id, msgspec.structs.replace(place, gone=True))
@@ -225,6 +225,11 @@ class _Rule:
         )
 
     def _how(self, where: str, to_zone_id: str | None, silence: TagPresenceChanged | None) -> str:
+        if silence is not None and describe.has_left(silence):
+            return (
+                f"Not heard since {describe.moment(silence.last_heard_at)}, last on its way out "
+                f"through {where}, although its gateways work."
+            )
         if silence is not None and silence.state == "unobservable":
             return (
                 f"Last heard in {where} at {describe.moment(silence.last_heard_at)}; its gateways "

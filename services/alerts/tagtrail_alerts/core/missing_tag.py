@@ -1,7 +1,8 @@
 """Rule `missing_tag`: a tag is silent although it should have been heard.
 
 Locate decides what silence means (`tag.presence_changed`, computed in event time with the state of
-the gateways): `overdue` and `unobservable` are no reason for an alert, `missing` is.
+the gateways): `overdue` and `unobservable` are no reason for an alert, `missing` is. So is a tag
+that left through a dock: locate does not know whether that was planned, this rule does.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def _on_presence(
             at=data.last_heard_at,
             event_id=str(event.id),
         )
-    if data.state == "missing" and _concerns(memory, parameters, data):
+    gone = (data.state == "missing" and not data.lost) or describe.has_left(data)
+    if gone and _concerns(memory, parameters, data):
         memory.expect(_expectation(memory, parameters, version, event, data))
     return []
 
@@ -158,23 +160,22 @@ def _card(
     what = describe.thing(memory, asset_id, data.tag_id)
     where = describe.place(memory, zone_id)
     gateways = ", ".join(data.gateway_ids[:5]) or "none named"
+    has_left = describe.has_left(data)
     return AlertFired(
         alert_id=alert_id,
         rule_id=MISSING_TAG,
         rule_version=str(version),
         severity=parameters.severity,
-        title=clip(f"{what} is missing", 150),
+        title=clip(f"{what} {'has left unbooked' if has_left else 'is missing'}", 150),
         what=clip(what),
         where=clip(where) if where is not None else None,
         since_at=data.last_heard_at,
         why=clip(
             f"Silent for {describe.duration(data.silent_s)}; expected every "
             f"{describe.duration(data.expected_interval_s)}. "
-            f"Gateways that usually hear it and are up: {gateways}."
+            f"Gateways that usually hear it and are up: {gateways}.{_chance(data)}"
         ),
-        next_step=clip(
-            f"Look in {where or 'its last known place'} first; if it is there, change the battery."
-        ),
+        next_step=clip(_next_step(memory, data, where)),
         asset_id=asset_id,
         tag_id=data.tag_id,
         zone_id=zone_id,
@@ -182,3 +183,18 @@ def _card(
         anchor_event_id=anchor,
         evidence=(anchor,),
     )
+
+
+def _chance(data: TagPresenceChanged) -> str:
+    if data.gone_probability is None:
+        return ""
+    return f" It is gone from its place with {round(100 * data.gone_probability)} %."
+
+
+def _next_step(memory: Memory, data: TagPresenceChanged, where: str | None) -> str:
+    named = (describe.place(memory, zone_id) for zone_id in data.look_first[:3])
+    places = [place for place in named if place is not None] or [where or "its last known place"]
+    then = f", then in {' and in '.join(places[1:])}" if len(places) > 1 else ""
+    if describe.has_left(data):
+        return f"Ask what was loaded at {places[0]} and book it; else look there{then}."
+    return f"Look in {places[0]} first{then}; if it is there, change the battery."
