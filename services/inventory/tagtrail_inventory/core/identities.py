@@ -10,8 +10,7 @@ from tagtrail_kernel.errors import RejectedError
 MAX_ID: Final = 200
 """Longest identity: the limit of `Id` in the events."""
 
-_SEPARATORS: Final = re.compile(r"[:.\-\s]")
-_MAC: Final = re.compile(r"[0-9a-f]{12}")
+_MAC: Final = re.compile(r"[0-9a-fA-F]{2}(?:[:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{12}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
 _BEACON: Final = re.compile(r"([0-9a-f]{32}):([0-9]{1,5}):([0-9]{1,5})")
@@ -20,10 +19,11 @@ _MAX_MAJOR: Final = 65_535
 
 
 def normal_identity(written: str) -> str:
-    """Return the one spelling of an identity.
+    """Return the one spelling of an identity, the same as ingest and the agent find.
 
     Args:
-        written: `kind:value`, or a bare radio address in any usual form.
+        written: `kind:value`, or a bare radio address: 12 hexadecimal digits, or pairs with `:` or
+            `-` between them. Blanks around it do not count.
 
     Raises:
         RejectedError: it is none; says what is expected.
@@ -35,14 +35,16 @@ def normal_identity(written: str) -> str:
         'mac:58b1294494d3'
         >>> normal_identity("epc:30140f4c")
         'epc:30140F4C'
+        >>> normal_identity("a0000000000:0")
+        'a0000000000:0'
     """
     text = written.strip()
     bare = _mac(text)
     if bare is not None:
         return f"mac:{bare}"
     kind, colon, value = text.partition(":")
-    kind = kind.strip().lower()
-    normal = _value(kind, value.strip()) if colon and _KIND.fullmatch(kind) else None
+    kind = kind.lower()
+    normal = _value(kind, value) if colon and _KIND.fullmatch(kind) else None
     if normal is None or len(f"{kind}:{normal}") > MAX_ID:
         raise RejectedError(
             f"{written[:60]!r} is not an identity; write kind:value, for example "
@@ -53,8 +55,9 @@ def normal_identity(written: str) -> str:
 
 
 def _mac(text: str) -> str | None:
-    plain = _SEPARATORS.sub("", text).lower()
-    return plain if _MAC.fullmatch(plain) else None
+    if not _MAC.fullmatch(text):
+        return None
+    return text.replace(":", "").replace("-", "").lower()
 
 
 def _value(kind: str, value: str) -> str | None:
@@ -71,7 +74,8 @@ def _value(kind: str, value: str) -> str | None:
         case "eddystone":
             return lower if _EDDYSTONE.fullmatch(lower) else None
         case _:
-            return value if value and value.isprintable() else None
+            plain = value.strip()
+            return plain if plain and plain.isprintable() else None
 
 
 def _beacon(text: str) -> str | None:
