@@ -302,12 +302,13 @@ class GridFilter:
         """
         if self.settings.map_error_db <= 0.0:
             return
-        cells, rows = over_modes(expected), np.arange(len(expected))
+        cells = over_modes(expected).astype(np.float32)
+        rows = np.arange(len(cells))
         for reading in range(gateway.shape[1]):
             which, level = gateway[:, reading], level_db[:, reading]
-            levels = self._mean_db[which].astype(np.float64)
+            levels = self._mean_db[which]
             mean = np.add.reduce(cells * levels, axis=-1)
-            away = levels - mean[:, None]
+            away = levels - mean[:, None].astype(np.float32)
             spread = np.add.reduce(cells * away * away, axis=-1)
             noise = self._noise_db2[which]
             share = gain[:, reading] * noise / (noise + spread)
