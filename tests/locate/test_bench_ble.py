@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bench.locate import ble_tetam
+from bench.locate.output import Fix, rows, write
+
+
+def errors_m(fixes: list[Fix], truth: Path) -> list[float]:
+    """Return the error of the last fix before each place of a track, metres, one per second."""
+    at = np.array([fix.t for fix in fixes])
+    known = [(float(row["t"]), float(row["x"]), float(row["y"])) for row in rows(truth)]
+    found, until = [], known[0][0] + 3.0
+    for t, x, y in known:
+        if t < until:
+            continue
+        until += 1.0
+        fix = fixes[int(np.searchsorted(at, t, side="right")) - 1]
+        found.append(float(np.hypot(fix.x - x, fix.y - y)))
+    return found
+
+
+@pytest.mark.slow
+def test_the_office_is_located_below_the_floor_of_the_measured_set(shared_data: Path) -> None:
+    folder = shared_data / "locate" / "ble_tetam"
+    fixes = list(ble_tetam.predict(folder, folder, "dev", delay_s=3.0, radio=None))
+    errors: list[float] = []
+    for truth in sorted(folder.glob("tracks/*.truth.csv")):
+        run = truth.name.removesuffix(".truth.csv")
+        errors += errors_m([fix for fix in fixes if fix.run == run], truth)
+
+    assert np.median(errors) <= 1.15
+    assert np.quantile(errors, 0.95) <= 2.6
+
+
+def test_a_run_is_told_every_quarter_of_a_second_without_reading_its_truth(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    folder = shared_data / "locate" / "ble_tetam"
+    (tmp_path / "tracks").mkdir()
+    shutil.copy(folder / "tracks" / "straight_04.events.csv", tmp_path / "tracks")
+    fixes = list(ble_tetam.predict(folder, tmp_path, "x", delay_s=0.0, radio=None))
+    count = write(tmp_path / "pred.csv", fixes)
+    with (tmp_path / "pred.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+
+    steps = np.diff([float(row["t"]) for row in written])
+    assert count == len(written)
+    assert steps.max() <= 0.3
+    assert {row["run"] for row in written} == {"straight_04"}
+    assert {row["zone"] for row in written} <= {f"z{n}" for n in range(9)}
+
+
+def test_an_empty_folder_is_refused_by_name(shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "locate" / "ble_tetam"
+
+    with pytest.raises(FileNotFoundError, match=r"neither tracks"):
+        list(ble_tetam.predict(folder, tmp_path, "x", delay_s=0.0, radio=None))
