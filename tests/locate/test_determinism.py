@@ -23,7 +23,6 @@ from tagtrail_kernel.events.registrations import ConfigChanged, TagRegistered
 from tagtrail_locate.core import engine as engine_module
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.engine import Engine
-from tagtrail_locate.core.explain import explain
 from tagtrail_locate.core.state import pack, unpack
 
 _TAGS = st.sampled_from(["tag-1", "tag-2", "tag-3"])
@@ -39,7 +38,7 @@ def _fact(kind: str, at_s: float, tag: str, gateway: str, level: int) -> Envelop
     if kind == "nfc":
         return sighting(at_s, gateway, None, tag=tag, technology="nfc")
     if kind == "config":
-        values = {"exit_lead_s": level / 10.0}
+        values = {"exit_delay_ms": level * 100, "lag_s": (0, 1, 3, 10)[level % 4]}
         return envelope(at_s, ConfigChanged(section="locate", values=values), salt=str(level))
     if kind == "mode":
         fact = TagRegistered(tag_id=tag, identities=("mac:1",), interval_s=1.0 + level)
@@ -113,7 +112,7 @@ def test_explaining_changes_nothing(facts: list[Envelope]) -> None:
     before = pack(engine.state)
 
     for tag in engine.state.tags.values():
-        told = explain(engine.state, tag)
+        told = engine.explain(tag)
         assert told["tag_id"] == tag.tag_id
 
     assert pack(engine.state) == before
@@ -145,14 +144,41 @@ def test_event_time_decides_and_not_the_time_of_recording() -> None:
     assert [z for _, z in at_once.changes] == ["a", "b"]
 
 
-def test_a_late_reading_inside_the_window_counts_and_an_older_one_is_counted() -> None:
+def _heard(until_s: int) -> list[Envelope]:
+    return [
+        sighting(n + 0.05 * k, gateway, level)
+        for n in range(until_s)
+        for k, (gateway, level) in enumerate((("gw-a", -60.0), ("gw-b", -75.0)))
+    ]
+
+
+def test_a_late_reading_within_the_lag_gives_the_memory_of_one_in_time() -> None:
+    facts = _heard(20)
+    late = facts.pop(-6)
+    in_time, reordered = Scene(two_zones()), Scene(two_zones())
+
+    in_time.give(_heard(20))
+    reordered.give([*facts, late])
+
+    tags = in_time.engine.state.tags["tag-1"], reordered.engine.state.tags["tag-1"]
+    assert tags[0].track is not None
+    assert tags[1].track is not None
+    assert tags[1].track.head == tags[0].track.head
+    assert tags[1].track.zones == tags[0].track.zones
+    assert tags[1].late == 0
+
+
+def test_a_reading_beyond_the_lag_is_counted_and_not_used() -> None:
     scene = Scene(two_zones())
-    scene.give([sighting(n + 0.0, "gw-a", -60.0) for n in range(30)])
+    scene.give(_heard(40))
+    track = scene.engine.state.tags["tag-1"].track
+    assert track is not None
+    before = track.head
 
-    scene.give([sighting(20.5, "gw-a", -60.0), sighting(5.5, "gw-a", -60.0)])
+    scene.give([sighting(5.5, "gw-b", -50.0)])
 
-    link = scene.engine.state.tags["tag-1"].links["gw-a"]
-    assert link.times_s == sorted(link.times_s)
-    assert len(link.times_s) == 17
+    tag = scene.engine.state.tags["tag-1"]
+    assert tag.track is not None
+    assert tag.track.head == before
     assert scene.engine.state.counters == {"late": 1}
-    assert scene.engine.state.tags["tag-1"].late == 1
+    assert scene.engine.explain(tag)["late_readings"] == 1

@@ -18,7 +18,6 @@ from tagtrail_kernel.events.registrations import (
     ZoneRetired,
 )
 from tagtrail_kernel.events.sightings import TagPositionReported, TagZoneReported
-from tagtrail_locate.core.explain import explain
 
 ANCHORS = {"u1": (0.0, 0.0), "u2": (20.0, 0.0), "u3": (20.0, 10.0), "u4": (0.0, 10.0)}
 
@@ -43,7 +42,7 @@ def claimed(at_s: float, zone: str, claim: Any = "in", **fields: Any) -> Envelop
 
 
 def told(scene: Scene) -> dict[str, Any]:
-    return explain(scene.engine.state, scene.engine.state.tags["tag-1"])
+    return scene.engine.explain(scene.engine.state.tags["tag-1"])
 
 
 def with_anchors() -> list[Envelope]:

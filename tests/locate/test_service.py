@@ -65,11 +65,14 @@ async def test_an_explanation_names_candidates_margins_and_what_was_not_heard(
 
     assert (told["zone_id"], told["method"], told["reason"]) == ("b", "ble_zone", "only_source")
     assert told["configuration"] == "5"
-    assert [c["zone_id"] for c in told["candidates"]] == ["b"]
-    assert told["candidates"][0]["samples"] >= 10
+    assert [c["zone_id"] for c in told["candidates"]][0] == "b"
+    assert told["candidates"][0]["holds"] is True
+    assert told["candidates"][0]["probability"] > 0.9
+    assert told["belief"]["radius_95_m"] > 1.0
+    assert told["fence"]["exit_delay_ms"] == 3000
     assert [link["gateway_id"] for link in told["links"]] == ["gw-a", "gw-b"]
-    assert told["links"][1]["smoothed_db"] == pytest.approx(1.0, abs=1.5)
-    assert told["links"][1]["reference"] == "gateway"
+    assert told["links"][1]["smoothed_dbm"] == pytest.approx(-57.0, abs=1.5)
+    assert told["links"][1]["readings_ever"] == 140
     assert [n["gateway_id"] for n in told["not_heard"]] == ["gw-a"]
     assert told["not_heard"][0]["silent_s"] == pytest.approx(19.9, abs=0.2)
     assert told["presence"]["state"] == "present"

@@ -11,7 +11,6 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime
 
 from tagtrail_kernel.access import Principal, requires
-from tagtrail_locate.core.explain import explain
 from tagtrail_locate.memories import Memories
 from tagtrail_locate.reading import Item, Reading, ids_for_resuming, unknown_tag
 from tagtrail_locate.replies import (
@@ -35,7 +34,7 @@ TagId = Annotated[str, Path(max_length=200, description="Tag.")]
 _EXAMPLE: Item = {
     "tag_id": "tag-7", "site_id": "hall", "zone_id": "aisle-1",
     "since_at": "2026-03-02T08:00:00+00:00", "floor": 0.0, "x_m": 12.1, "y_m": 4.9,
-    "accuracy_m": 3.4, "method": "ble_zone", "confidence": 0.93, "presence": "present",
+    "accuracy_m": 3.4, "radius_95_m": 5.5, "method": "ble_zone", "confidence": 0.93, "presence": "present",
     "last_heard_at": "2026-03-02T08:31:12+00:00", "gateway_id": "gw-3", "configuration": "118",
     "position": 51230, "event_id": "019cad58-b670-865d-9419-daf41f0064d5", "age_s": 0.8,
     "site_heard_at": "2026-03-02T08:31:12+00:00", "site_silent": False,
@@ -123,7 +122,7 @@ class Api:
         tag = engine.state.tags.get(tag_id)
         if tag is None:
             raise unknown_tag(tag_id)
-        body = explain(engine.state, tag)
+        body = engine.explain(tag)
         body |= {
             "age_s": age_s(body["at"], self._reading.now()),
             "as_of_position": engine.state.position,

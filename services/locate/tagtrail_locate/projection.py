@@ -47,12 +47,12 @@ class Places(Projection):
 
     name: ClassVar[str] = NAME
     families: ClassVar[Family] = FAMILIES
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[tuple[str, ...]] = (
         "place", "place_history", "presence", "gateway", "snapshot",
     )  # fmt: skip
 
-    def __init__(self, event_log: EventLog, *, chunk_events: int = 200) -> None:
+    def __init__(self, event_log: EventLog, *, chunk_events: int = 1000) -> None:
         self._log = event_log
         self._chunk = chunk_events
         self.engine = Engine()

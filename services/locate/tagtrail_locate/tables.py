@@ -16,7 +16,8 @@ from tagtrail_locate.core.effects import (
 
 PLACE: Final = {
     "tag_id": "text", "site_id": "text", "zone_id": "text", "since_at": "timestamptz",
-    "floor": "float8", "x_m": "float8", "y_m": "float8", "accuracy_m": "float8", "method": "text",
+    "floor": "float8", "x_m": "float8", "y_m": "float8", "accuracy_m": "float8",
+    "radius_95_m": "float8", "method": "text",
     "confidence": "float8", "presence": "text", "last_heard_at": "timestamptz",
     "gateway_id": "text", "configuration": "int8", "position": "int8", "event_id": "uuid",
 }  # fmt: skip

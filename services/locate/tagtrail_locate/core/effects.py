@@ -28,6 +28,7 @@ class PlaceRow(NamedTuple):
     x_m: float | None
     y_m: float | None
     accuracy_m: float | None
+    radius_95_m: float | None
     method: str | None
     confidence: float | None
     presence: str
@@ -52,6 +53,7 @@ class HistoryRow(NamedTuple):
     x_m: float | None
     y_m: float | None
     accuracy_m: float | None
+    radius_95_m: float | None
     reason: str
     candidate_since_at: datetime
     configuration: int
@@ -105,6 +107,8 @@ class Effects:
         gateways: Latest row per gateway; None = it was retired.
         facts: Derived facts, in log order.
         snapshot: (position, packed memory) at the last snapshot point passed; None if none was.
+        order: Running number of what came out of the log: facts and history stand in its order
+            once `arrange` was called.
     """
 
     places: dict[str, PlaceRow | None] = field(default_factory=dict)
@@ -113,6 +117,28 @@ class Effects:
     gateways: dict[str, GatewayRow | None] = field(default_factory=dict)
     facts: list[Envelope] = field(default_factory=list)
     snapshot: tuple[int, bytes] | None = None
+    order: int = 0
+    _numbers: list[int] = field(default_factory=list)
+    _changes: list[int] = field(default_factory=list)
+
+    def tell(self, order: int, fact: Envelope) -> None:
+        """Add a derived fact."""
+        self.facts.append(fact)
+        self._numbers.append(order)
+
+    def record(self, order: int, row: HistoryRow) -> None:
+        """Add a confirmed change of zone."""
+        self.history.append(row)
+        self._changes.append(order)
+
+    def arrange(self) -> None:
+        """Put facts and history into the order of the log, whenever they were computed."""
+        self.facts = [self.facts[n] for n in _sorted(self._numbers)]
+        self.history = [self.history[n] for n in _sorted(self._changes)]
+
+
+def _sorted(numbers: list[int]) -> list[int]:
+    return sorted(range(len(numbers)), key=numbers.__getitem__)
 
 
 def at(seconds: float) -> datetime:

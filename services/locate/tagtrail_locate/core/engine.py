@@ -1,26 +1,33 @@
 """The fold: one event after the other into memory, out come rows and derived facts.
 
-Everything is decided event by event in log order, in event time. How the events were cut into
-batches can not show in anything that comes out.
+Events are read one by one, in log order; evaluations of tags that become due on the way are
+computed together at the end of a batch, or before an event that changes what they depend on. How
+the events were cut into batches can not show in anything that comes out.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.registrations import (
+    ConfigChanged,
     GatewayRegistered,
     GatewayRetired,
     TagRegistered,
     TagRetired,
     ZoneRetired,
 )
-from tagtrail_locate.core import answers, batteries, coverage, ears, presence, sources
+from tagtrail_locate.core import answers, batteries, ears, sources
+from tagtrail_locate.core.clocks import Clock, Clocks, Post
 from tagtrail_locate.core.effects import Effects
+from tagtrail_locate.core.evaluation import Evaluator
+from tagtrail_locate.core.explain import Explanation, explain
 from tagtrail_locate.core.facts import (
+    SIGHTED,
     Absence,
     Claim,
     Fact,
@@ -30,15 +37,20 @@ from tagtrail_locate.core.facts import (
     Report,
     Sighting,
     read,
+    read_sighting,
 )
-from tagtrail_locate.core.fusion import fuse
-from tagtrail_locate.core.state import GatewayState, State, TagState, pack
+from tagtrail_locate.core.jobs import Job
+from tagtrail_locate.core.levels import level_of, shift_of
+from tagtrail_locate.core.silence import Silence
+from tagtrail_locate.core.state import TELLING_TAGS, GatewayState, State, TagState, pack
 
-SNAPSHOT_EVERY: Final = 16_384
-"""Positions between snapshots: replaying as many takes about half a second at start."""
+SNAPSHOT_EVERY: Final = 131_072
+"""Positions between snapshots: replaying as many takes about two seconds at start."""
 
-MOST_HEARD: Final = 48
-"""Gateways per tag whose last hearing is remembered for presence."""
+CHOIR_INTERVALS: Final = 2.5
+CHOIR_S: Final = 60.0
+"""Gateways that heard a tag within so many intervals (of a minute at most) are expected to hear it
+again: once they all have, nobody is waited for."""
 
 REGISTRATIONS: Final = frozenset(
     {
@@ -59,17 +71,25 @@ class Engine:
     def __init__(self, state: State | None = None) -> None:
         self.state = state if state is not None else State()
         self.effects = Effects()
-        self._checks: dict[str, list[tuple[float, str]]] = {}
-        for tag in self.state.tags.values():
-            if tag.check_s is not None:
-                self._checks.setdefault(tag.site_id or "", []).append((tag.check_s, tag.tag_id))
-        for heap in self._checks.values():
-            heapq.heapify(heap)
+        self._clocks = Clocks(self.state)
+        self._silence = Silence(self.state, self._clocks)
+        self._evaluator = Evaluator(self.state)
+        self._jobs: list[Job] = []
+        self._owing: set[str] = set()
+        self._recorded_at: datetime | None = None
+        self._recorded_s = 0.0
+        self._posts, self._tags = self._clocks.posts, self.state.tags
 
     def taken(self) -> Effects:
         """Return what came out since the last call."""
-        effects, self.effects = self.effects, Effects()
+        effects, self.effects = self.effects, Effects(order=self.effects.order)
+        effects.arrange()
         return effects
+
+    def explain(self, tag: TagState) -> Explanation:
+        """Return why a tag is said to be where it is; see `core.explain`."""
+        model = self._evaluator.model(tag.track.site_id) if tag.track is not None else None
+        return explain(self.state, tag, model)
 
     def apply(self, events: Sequence[Recorded]) -> None:
         """Fold events, in position order.
@@ -78,14 +98,34 @@ class Engine:
             RejectedError: an event cannot be read.
             UnknownEventTypeError: an event is newer than this code.
         """
-        for event in events:
-            if event.position // SNAPSHOT_EVERY != self.state.position // SNAPSHOT_EVERY:
-                self.effects.snapshot = (self.state.position, pack(self.state))
-            self._apply(event)
-            self.state.position = event.position
+        state = self.state
+        try:
+            for event in events:
+                if event.position // SNAPSHOT_EVERY != state.position // SNAPSHOT_EVERY:
+                    self._settle_up()
+                    self.effects.snapshot = (state.position, pack(state))
+                if event.type == SIGHTED:
+                    self._sighted(event, *read_sighting(event))
+                else:
+                    self._apply(event)
+                state.position = event.position
+        finally:
+            self._settle_up()
+
+    def _settle_up(self) -> None:
+        """Compute what is due, and write the clocks down."""
+        self._compute()
+        self._clocks.store()
+
+    def _compute(self) -> None:
+        if self._jobs:
+            jobs, self._jobs = self._jobs, []
+            self._owing.clear()
+            self._evaluator.run(jobs, self.effects)
 
     def _apply(self, event: Recorded) -> None:
         if event.type in REGISTRATIONS:
+            self._compute()
             self._register(event)
             return
         found = read(event)
@@ -95,19 +135,22 @@ class Engine:
         if isinstance(fact, Report):
             self._report(event, at_s, fact)
             return
-        gateway, at_s = self._hear(event, at_s, fact)
-        self._follow(event, at_s, fact, gateway)
-        self._advance(event, gateway.site_id or "", at_s)
+        post = self._post(fact.gateway_id, fact.site_id, at_s)
+        at_s = self._believed(event, post, at_s)
+        self._hear(event, post, at_s, fact.tag_id)
+        self._follow(event, at_s, fact, post)
+        self._advance(event, post.clock)
 
     # -- registrations ---------------------------------------------------------------------
 
     def _register(self, event: Recorded) -> None:
         data = event.data
         self.state.registry.fold(event.position, data)
-        if isinstance(data, TagRetired):
-            if self.state.tags.pop(data.tag_id, None) is not None:
-                self.effects.places[data.tag_id] = self.effects.presence[data.tag_id] = None
+        self._clocks.look_up_again()
+        if isinstance(data, (TagRegistered, TagRetired, ConfigChanged)):
+            self._register_tag(data)
         elif isinstance(data, GatewayRetired):
+            self._clocks.forget(data.gateway_id)
             self.state.ears.pop(data.gateway_id, None)
             if self.state.gateways.pop(data.gateway_id, None) is not None:
                 self.effects.gateways[data.gateway_id] = None
@@ -116,197 +159,262 @@ class Engine:
             for tag in self.state.tags.values():
                 sources.forget_zone(tag, data.zone_id)
         elif isinstance(data, GatewayRegistered):
-            gateway = self._gateway(data.gateway_id, data.site_id, 0.0)
-            gateway.position = event.position
+            gateway = self._post(data.gateway_id, data.site_id, 0.0).gateway
+            gateway.site_id, gateway.position = data.site_id, event.position
+            self._clocks.post(gateway)
             answers.write_gateway(self.state, self.effects, gateway)
-        elif isinstance(data, TagRegistered):
-            self._expect_anew(data.tag_id)
 
-    def _expect_anew(self, tag_id: str) -> None:
-        """A tag's cadence mode may have changed: forget what was learned, judge it soon."""
-        tag = self.state.tags.get(tag_id)
-        if tag is None:
-            return
-        tag.gaps_s = []
-        coverage.forget(tag)
-        sources.refresh(self.state, tag)
-        if tag.active_s is not None:
-            self._check_at(tag, tag.active_s)
+    def _register_tag(self, data: TagRegistered | TagRetired | ConfigChanged) -> None:
+        if isinstance(data, TagRetired):
+            if self.state.tags.pop(data.tag_id, None) is not None:
+                self.effects.places[data.tag_id] = self.effects.presence[data.tag_id] = None
+        elif isinstance(data, TagRegistered):
+            known = self.state.tags.get(data.tag_id)
+            if known is not None:
+                self._silence.expect_anew(known)
+        else:
+            for tag in self.state.tags.values():
+                sources.refresh(self.state, tag)
 
     # -- gateways --------------------------------------------------------------------------
 
-    def _gateway(self, gateway_id: str, site_id: str | None, at_s: float) -> GatewayState:
+    def _post(self, gateway_id: str, site_id: str | None, at_s: float) -> Post:
+        """Return the post of a gateway: at its registered site, else where it says it is."""
+        post = self._clocks.posts.get(gateway_id)
+        if post is not None and site_id in (None, post.site_id):
+            return post
+        known = self.state.registry.gateways.get(gateway_id)
         gateway = self.state.gateways.get(gateway_id)
         if gateway is None:
             gateway = GatewayState(gateway_id, alive_since_s=at_s)
             self.state.gateways[gateway_id] = gateway
-        known = self.state.registry.gateways.get(gateway_id)
         gateway.site_id = known.site_id if known is not None else site_id or gateway.site_id
-        return gateway
+        if post is None or post.site_id != gateway.site_id:
+            self._compute()
+            post = self._clocks.post(gateway)
+        return post
 
-    def _believed(self, event: Recorded, gateway: GatewayState, at_s: float) -> float:
-        """Return the event time, or that of recording if this gateway's clock runs ahead.
+    def _believed(self, event: Recorded, post: Post, at_s: float) -> float:
+        """Return the event time by the site's clock.
 
-        Ahead means: of the recording, and of every other gateway. An accelerated replay is ahead
-        of the recording too, but there all gateways agree.
+        A gateway whose clock is a few seconds off is corrected by what was learned of it. If it is
+        far ahead, of the recording and of every other gateway, the time of recording counts; an
+        accelerated replay is ahead of the recording too, but there all gateways agree.
         """
-        ahead_s = at_s - event.recorded_at.timestamp()
+        gateway = post.gateway
+        if event.recorded_at is not self._recorded_at:
+            self._recorded_at = event.recorded_at
+            self._recorded_s = self._recorded_at.timestamp()
         limit = self.state.registry.thresholds.clock_ahead_s
-        if ahead_s <= limit:
-            gateway.ahead_s = None
-            return at_s
-        others = [g.last_s for g in self.state.gateways.values() if g is not gateway and g.last_s]
-        if not others or at_s - max(others) <= limit:
-            gateway.ahead_s = None
-            return at_s
-        gateway.ahead_s = ahead_s
-        sources.count(self.state, "clock_ahead")
-        return event.recorded_at.timestamp()
+        if at_s - self._recorded_s > limit:
+            others = [g.last_s for g in self.state.gateways.values() if g is not gateway]
+            newest_s = max(others, default=0.0)
+            if newest_s and at_s - newest_s > limit:
+                gateway.ahead_s = at_s - self._recorded_s
+                sources.count(self.state, "clock_ahead")
+                return self._recorded_s
+        gateway.ahead_s = gateway.skew_s or None
+        return at_s - gateway.skew_s
 
-    def _alive(self, gateway: GatewayState, at_s: float, position: int) -> None:
-        gateway.position = position
-        if at_s > gateway.last_s:
-            thresholds, pause_s = self.state.registry.thresholds, at_s - gateway.last_s
-            if pause_s > thresholds.gateway_timeout_s:
-                gateway.alive_since_s = at_s
-            if pause_s > thresholds.silence_grace_s:
-                gateway.resumed_s = at_s
-            gateway.last_s = at_s
+    def _alive(self, post: Post, at_s: float) -> None:
+        """Note a sign of life that is newer than the last."""
+        gateway, thresholds = post.gateway, self.state.registry.thresholds
+        if at_s - gateway.last_s > thresholds.gateway_timeout_s:
+            gateway.alive_since_s = at_s
+        post.clock.told(post, at_s, thresholds.silence_grace_s)
 
     def _report(self, event: Recorded, at_s: float, fact: Report) -> None:
-        gateway = self._gateway(fact.gateway_id, fact.site_id, at_s)
+        post = self._post(fact.gateway_id, fact.site_id, at_s)
+        gateway = post.gateway
         if fact.online is not None:
             gateway.online = fact.online
-        if fact.retained or fact.online is False:
-            answers.write_gateway(self.state, self.effects, gateway)
-            return
-        at_s = self._believed(event, gateway, at_s)
-        self._alive(gateway, at_s, event.position)
-        if fact.values:
-            ears.note(self.state.ears, gateway.gateway_id, at_s, fact.values)
-        self._advance(event, gateway.site_id or "", at_s)
+        if not fact.retained and fact.online is not False:
+            at_s = self._believed(event, post, at_s)
+            gateway.position = event.position
+            if fact.values:
+                ears.note(self.state.ears, gateway.gateway_id, at_s, fact.values)
+            if at_s > gateway.last_s:
+                self._alive(post, at_s)
+            self._advance(event, post.clock)
         answers.write_gateway(self.state, self.effects, gateway)
 
-    def _hear(self, event: Recorded, at_s: float, fact: Radio) -> tuple[GatewayState, float]:
-        gateway = self._gateway(fact.gateway_id, fact.site_id, at_s)
-        at_s = self._believed(event, gateway, at_s)
-        self._alive(gateway, at_s, event.position)
+    def _hear(self, event: Recorded, post: Post, at_s: float, tag_id: str) -> None:
+        """Note that a gateway heard a tag."""
+        gateway = post.gateway
+        gateway.position = event.position
+        if at_s > gateway.last_s:
+            self._alive(post, at_s)
         gateway.online = True
-        minute = int(at_s // 60)
-        if minute > gateway.minute:
-            previous = minute == gateway.minute + 1
-            gateway.usual_tags = len(gateway.tags)
-            gateway.last_tags = len(gateway.tags) if previous else 0
-            gateway.last_count = sum(gateway.tags.values()) if previous else 0
-            gateway.minute, gateway.tags = minute, {}
-        gateway.tags[fact.tag_id] = gateway.tags.get(fact.tag_id, 0) + 1
+        if at_s >= gateway.minute_end_s:
+            gateway.turn_minute(at_s)
+        tags = gateway.tags
+        tags[tag_id] = tags.get(tag_id, 0) + 1
+        if gateway.lonely != post.clock.lonely[post.index] or len(tags) == TELLING_TAGS:
+            gateway.lonely = gateway.lonely and len(tags) < TELLING_TAGS
+            post.clock.lonely[post.index] = gateway.lonely
+        gateway.minute_count += 1
         gateway.count += 1
         if gateway.sighted_s is None or at_s > gateway.sighted_s:
             gateway.sighted_s = at_s
         if gateway.written_s is None or at_s - gateway.written_s >= answers.GATEWAY_WRITE_S:
             answers.write_gateway(self.state, self.effects, gateway)
-        return gateway, at_s
 
     # -- tags ------------------------------------------------------------------------------
 
-    def _follow(self, event: Recorded, at_s: float, fact: Fact, gateway: GatewayState) -> None:
+    def apply_read(self, sightings: Sequence[tuple[Recorded, float, Sighting]]) -> None:
+        """Fold sightings that were decoded already, as `read_sighting` does; see `apply`.
+
+        Args:
+            sightings: Event, its event time in seconds, and what it says, in position order.
+        """
+        for event, at_s, fact in sightings:
+            self._sighted(event, at_s, fact)
+            self.state.position = event.position
+        self._settle_up()
+
+    def _sighted(self, event: Recorded, at_s: float, fact: Sighting) -> None:
+        """Take in a sighting: by far the most frequent event."""
+        post = self._posts.get(fact.gateway_id)
+        if post is None or (fact.site_id is not None and fact.site_id != post.site_id):
+            post = self._post(fact.gateway_id, fact.site_id, at_s)
+        at_s = self._believed(event, post, at_s)
+        self._hear(event, post, at_s, fact.tag_id)
+        tag = self._tags.get(fact.tag_id)
+        if tag is None:
+            tag = self._appeared(fact.tag_id, at_s)
+        if fact.battery_pct is not None or fact.battery_mv is not None:
+            batteries.note(tag.habits, at_s, fact.battery_pct, fact.battery_mv)
+        plain = fact.technology == "ble" and fact.source_class != "own_phone"
+        if plain or not sources.is_read(self.state.registry, fact, tag):
+            self._listen(event, at_s, fact, post, tag)
+        else:
+            self._follow(event, at_s, fact, post)
+        self._advance(event, post.clock)
+
+    def _appeared(self, tag_id: str, at_s: float) -> TagState:
+        tag = self.state.tags[tag_id] = TagState(tag_id, settle_s=at_s)
+        sources.refresh(self.state, tag)
+        return tag
+
+    def _listen(
+        self, event: Recorded, at_s: float, fact: Sighting, post: Post, tag: TagState
+    ) -> None:
+        """Let a reading wait for those of the other gateways."""
+        if post.counts is None:
+            self._look_up(post)
+        level = level_of(self.state.registry, fact, post.shift_db, tag.power_db)
+        if level is not None and sources.learn_gap(tag, post.name, at_s, level):
+            self._silence.learn(tag)
+        if self._silence.broken(tag, at_s, post):
+            self._settled(tag)
+            self._silence.end(self.effects, tag, at_s, event)
+        if level is None or not post.counts:
+            self._settled(tag)
+            tag.now_s = max(tag.now_s, at_s)
+            self._settle(event, tag)
+            return
+        event_id, waits = event.id, tag.waits
+        waits.append((at_s, post.name, level, event_id.bytes))
+        if tag.waits_s is None or at_s < tag.waits_s:
+            tag.waits_s, tag.waits_at = at_s, post.clock.site_id
+            heapq.heappush(post.clock.due, (at_s, tag.tag_id))
+        tag.waits_position, tag.waits_event = event.position, event_id
+        choir = tag.choir
+        if len(waits) >= choir and len({reading[1] for reading in waits}) >= choir:
+            self._fall_due(event, tag)
+
+    def _look_up(self, post: Post) -> None:
+        """Look up what the configuration says of a gateway's readings."""
+        post.counts = self._evaluator.counts(post.clock.site_id, post.name)
+        post.shift_db = shift_of(self.state.registry, post.name)
+        if not post.gateway.hears:
+            post.gateway.hears = True
+            post.clock.lasts[post.index] = post.gateway.last_s
+            post.clock.find_low()
+
+    def _fall_due(self, event: Recorded, tag: TagState) -> None:
+        """Make a job of the readings that wait."""
+        clock = self._clocks.of(tag.waits_at)
+        self.effects.order += 1
+        newest_s = max(reading[0] for reading in tag.waits)
+        if newest_s - tag.sought_s > sources.lapse_s(self.state, tag):
+            tag.settle_s = min(reading[0] for reading in tag.waits)
+        tag.sought_s = max(tag.sought_s, newest_s)
+        lately_s = newest_s - CHOIR_INTERVALS * min(max(tag.interval_s, 1.0), CHOIR_S)
+        tag.choir = sum(1 for heard_s in tag.heard.values() if heard_s > lately_s)
+        job = Job(
+            self.effects.order, tag, tag.waits_at, tag.waits, event.position, tag.waits_position,
+            tag.waits_event, tag.last_heard_s or newest_s, tag.interval_s, clock.names,
+            clock.lasts.copy(), clock.resumed.copy(), clock.lonely.copy(), tag.settle_s,
+        )  # fmt: skip
+        tag.waits, tag.waits_s = [], None
+        self._jobs.append(job)
+        self._owing.add(tag.tag_id)
+
+    def _settled(self, tag: TagState) -> None:
+        """Compute what is due if this tag's evaluation is among it."""
+        if tag.tag_id in self._owing:
+            self._compute()
+
+    def _follow(self, event: Recorded, at_s: float, fact: Fact, post: Post) -> None:
+        """Take in a fact that decides by itself; those that wait for others are `_listen`'s."""
         if not isinstance(fact, (Sighting, Range, Position, Claim, Absence)):
             return
         tag = self.state.tags.get(fact.tag_id)
         if isinstance(fact, Absence):
-            if tag is not None and fact.gateway_id in tag.links:
-                del tag.links[fact.gateway_id]
+            if tag is not None:
+                self._settled(tag)
+                self._evaluator.unhear(tag, fact.gateway_id)
             return
         if tag is None:
-            tag = self.state.tags[fact.tag_id] = TagState(fact.tag_id, settle_s=at_s)
-            sources.refresh(self.state, tag)
-        if at_s - tag.now_s > tag.window_s:
-            tag.settle_s = at_s
+            tag = self._appeared(fact.tag_id, at_s)
+        self._settled(tag)
         tag.now_s = max(tag.now_s, at_s)
-        tag.position, tag.event = event.position, event.id.bytes
-        self._note_heard(event, tag, at_s, fact, gateway)
+        self._note_heard(event, tag, at_s, fact, post)
+        event_id, site_id = event.id.bytes, post.gateway.site_id
         if isinstance(fact, Sighting):
-            batteries.note(tag.habits, at_s, fact.battery_pct, fact.battery_mv)
-            sources.take_sighting(self.state, tag, at_s, fact)
+            sources.take_read(self.state, tag, at_s, fact, event_id)
         elif isinstance(fact, Range):
-            sources.take_range(self.state, tag, at_s, fact)
+            sources.take_range(self.state, tag, at_s, fact, event_id)
         elif isinstance(fact, Position):
-            sources.take_position(self.state, tag, at_s, fact, gateway.site_id)
+            sources.take_position(self.state, tag, at_s, fact, event_id, site_id)
         else:
-            sources.take_claim(self.state, tag, at_s, fact, gateway.site_id)
+            sources.take_claim(self.state, tag, at_s, fact, event_id, site_id)
         self._settle(event, tag)
 
     def _note_heard(
-        self, event: Recorded, tag: TagState, at_s: float, fact: Radio, gateway: GatewayState
+        self, event: Recorded, tag: TagState, at_s: float, fact: Radio, post: Post
     ) -> None:
-        if tag.last_heard_s is None or at_s > tag.last_heard_s:
-            tag.last_heard_s = at_s
         if fact.technology in sources.PASSIVE or isinstance(fact, Claim):
-            tag.site_id = tag.site_id or gateway.site_id
-            return
-        tag.heard[fact.gateway_id] = max(at_s, tag.heard.get(fact.gateway_id, at_s))
-        coverage.note(tag, fact.gateway_id, at_s)
-        if len(tag.heard) > MOST_HEARD:
-            del tag.heard[min(tag.heard, key=lambda g: (tag.heard[g], g))]
-        if tag.active_s is not None and at_s <= tag.active_s:
-            return
-        tag.active_s = at_s
-        if gateway.site_id is not None and gateway.site_id != tag.site_id:
-            tag.site_id = gateway.site_id
-            tag.check_s = None
-        overdue_s, _ = presence.limits_s(tag, self.state.registry.thresholds)
-        if tag.check_s is None:
-            self._check_at(tag, at_s + overdue_s)
-        watermark = self.state.watermarks_s.get(tag.site_id or "", at_s)
-        if tag.presence != "present" and watermark - at_s < overdue_s:
-            self._check_at(tag, at_s + overdue_s)
-            verdict = presence.Verdict("present", None, max(watermark - at_s, 0.0), 0.0)
-            answers.change_presence(self.state, self.effects, tag, verdict, at_s, event)
+            if tag.last_heard_s is None or at_s > tag.last_heard_s:
+                tag.last_heard_s = at_s
+            tag.site_id = tag.site_id or post.gateway.site_id
+        elif self._silence.broken(tag, at_s, post):
+            self._silence.end(self.effects, tag, at_s, event)
 
-    def _check_at(self, tag: TagState, watermark_s: float) -> None:
-        tag.check_s = watermark_s
-        heap = self._checks.setdefault(tag.site_id or "", [])
-        heapq.heappush(heap, (watermark_s, tag.tag_id))
-
-    def _advance(self, event: Recorded, site_id: str, at_s: float) -> None:
-        """Move a site's watermark and judge the tags whose silence is due."""
-        marks = self.state.watermarks_s
-        if at_s <= marks.get(site_id, 0.0):
-            return
-        marks[site_id] = at_s
-        heap = self._checks.get(site_id)
-        while heap and heap[0][0] <= at_s:
-            due_s, tag_id = heapq.heappop(heap)
+    def _advance(self, event: Recorded, clock: Clock) -> None:
+        """Let fall due what a site's time has reached, and judge the silence of its tags."""
+        due = clock.due
+        if due and due[0][0] <= (ready_s := clock.ready_s()):
+            while due and due[0][0] <= ready_s:
+                at_s, tag_id = heapq.heappop(due)
+                tag = self._tags.get(tag_id)
+                if tag is not None and tag.waits_s == at_s and tag.waits_at == clock.site_id:
+                    self._fall_due(event, tag)
+        checks = clock.checks
+        while checks and checks[0][0] <= clock.newest_s:
+            due_s, tag_id = heapq.heappop(checks)
             tag = self.state.tags.get(tag_id)
-            if tag is not None and tag.check_s == due_s and (tag.site_id or "") == site_id:
-                self._judge(event, tag, at_s)
-
-    def _judge(self, event: Recorded, tag: TagState, watermark_s: float) -> None:
-        sources.refresh(self.state, tag)
-        verdict = presence.judge(self.state, tag, watermark_s)
-        tag.check_s = None
-        if verdict.check_s is not None:
-            self._check_at(tag, verdict.check_s)
-        if verdict.presence != tag.presence or verdict.lost != tag.habits.lost:
-            answers.change_presence(self.state, self.effects, tag, verdict, watermark_s, event)
+            if tag is not None and tag.check_s == due_s and (tag.site_id or "") == clock.site_id:
+                self._settled(tag)
+                self._silence.judge(self.effects, tag, clock.newest_s, event)
 
     # -- the answer over all sources --------------------------------------------------------
 
     def _settle(self, event: Recorded, tag: TagState) -> None:
-        winner = fuse(tag, self.state.registry)
-        if winner is not None and winner.zone_id != tag.zone_id:
-            sources.refresh(self.state, tag)
-            answers.change_zone(self.state, self.effects, tag, winner, event)
-            answers.write_place(self.state, self.effects, tag, event)
-        elif answers.is_due(tag):
-            sources.refresh(self.state, tag)
-            self._check_sooner(tag)
-            answers.write_place(self.state, self.effects, tag, event)
-
-    def _check_sooner(self, tag: TagState) -> None:
-        """Move the next judgement forward if the learned interval has become shorter."""
-        if tag.active_s is None or tag.check_s is None:
-            return
-        overdue_s, _ = presence.limits_s(tag, self.state.registry.thresholds)
-        if tag.check_s > tag.active_s + overdue_s:
-            self._check_at(tag, tag.active_s + overdue_s)
+        self.effects.order += 1
+        cause = answers.Cause(
+            self.effects.order, event.position, event.position, event.id, tag.site_id,
+            tag.last_heard_s or tag.now_s, tag.interval_s,
+        )  # fmt: skip
+        answers.settle(self.state, self.effects, tag, cause)

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 from uuid import UUID
 
-from tagtrail_locate.core import answers, fusion, presence, silence_report, zones
+import numpy as np
+
+from tagtrail_locate.core import answers, fusion, presence, silence_report
 from tagtrail_locate.core.effects import at
-from tagtrail_locate.core.state import (
-    GatewayState,
-    Hold,
-    Link,
-    Point,
-    State,
-    TagState,
-    copy_of,
-)
+from tagtrail_locate.core.plan import heard_share
+from tagtrail_locate.core.rest_filter import PATIENCE
+from tagtrail_locate.core.site_model import SiteModel
+from tagtrail_locate.core.state import Hold, Point, State, TagState
 
 Explanation = dict[str, Any]
 
+LEAST_SHOWN: Final = 0.001
+"""Zones that are less probable are left out of an explanation, except the holder."""
+
+LIKELY_HEARD: Final = 0.6
+"""A gateway that the map lets hear this share of the adverts is missed if it hears none."""
+
 SENTENCES: Final = {
     "never_heard": "nothing was heard of it yet",
-    "nothing_heard": "no gateway with a zone heard it within the window, so the zone stays",
-    "first_zone": "the first zone is taken at once",
-    "nearest": "its zone is also the nearest one",
-    "holder_frozen": "the gateway of its zone is down; its last level is kept",
-    "holder_silent": "the gateway of its former zone no longer hears it, but hears others",
-    "one_reading_is_not_enough": "one reading elsewhere is not enough to leave",
-    "margin_too_small": "another zone is nearer, but not by the margin",
+    "undecided": "no zone is probable enough to be named",
+    "first_zone": "the first zone is taken as soon as it is probable enough",
+    "most_probable": "its zone is also the most probable one",
+    "still_probable": "another zone is more probable, but its own is probable enough to stay",
+    "within_tolerance": "another zone leads, but the tag may still be at the border of its own",
     "candidate_waits": "another zone leads, but has not led for long enough",
     "corrected": "it had just appeared, so a lead of about a second corrected the zone",
-    "candidate_confirmed": "another zone led by the margin for long enough",
+    "left_beyond_tolerance": "it was outside its zone by more than the tolerance for long enough",
+    "left_after_timeout": "it was outside its zone, if only just, for the time of the tolerance",
+    "timeout": "nothing was heard of it for the time that its zone allows",
     "inside": "the position lies in the zone",
-    "outside_all_zones": "the position lies in no zone",
+    "outside_all_zones": "it lies in no zone",
     "on_the_border": "the position is not far enough outside the zone to leave it",
     "crossed": "the position lay in another zone for consecutive fixes",
     "read": "it was read there",
@@ -43,16 +45,18 @@ SENTENCES: Final = {
 """Reasons of the sources as sentences; the codes are stable, the sentences are not."""
 
 
-def explain(state: State, tag: TagState) -> Explanation:
+def explain(state: State, tag: TagState, model: SiteModel | None) -> Explanation:
     """Return the explanation of one tag, as JSON values; computing it changes nothing.
 
     Args:
         state: The memory at some position of the log.
         tag: One of its tags.
+        model: The filter of the site where it was heard last by radio; None without one.
     """
     registry = state.registry
-    tag = copy_of(tag)
-    found = fusion.votes(tag, registry)
+    found = fusion.votes(tag, registry, tag.interval_s)
+    if tag.track is None or model is None or tag.track.form != model.form:
+        model = None
     return {
         "tag_id": tag.tag_id,
         "zone_id": tag.zone_id,
@@ -65,15 +69,18 @@ def explain(state: State, tag: TagState) -> Explanation:
         "configuration": str(registry.version),
         "configuration_trouble": registry.trouble,
         "evidence": [str(i) for i in answers.evidence_of(tag)],
-        "window_s": tag.window_s,
+        "lag_s": registry.thresholds.lag_s,
         "settling": tag.now_s - tag.settle_s < registry.thresholds.settle_s,
         "late_readings": tag.late,
-        "sources": [_source(state, tag, vote) for vote in found],
+        "waiting_readings": len(tag.waits),
+        "sources": [_source(tag, vote) for vote in found],
         "conflict": _conflict(found),
-        "candidates": _candidates(state, tag),
-        "links": _links(state, tag),
+        "candidates": _candidates(state, tag, model),
+        "belief": _belief(tag, model),
+        "fence": _fence(state, tag),
+        "links": _links(state, tag, model),
         "ranging": _ranging(tag),
-        "not_heard": _not_heard(state, tag),
+        "not_heard": _not_heard(state, tag, model),
         "presence": _presence(state, tag),
     }
 
@@ -86,7 +93,7 @@ def _because(tag: TagState, found: list[fusion.Vote]) -> str:
     return f"{text}: {SENTENCES.get(winner.hold.reason, winner.hold.reason)}"
 
 
-def _source(state: State, tag: TagState, vote: fusion.Vote) -> Explanation:
+def _source(tag: TagState, vote: fusion.Vote) -> Explanation:
     return {
         "method": vote.method,
         "zone_id": vote.hold.zone_id,
@@ -151,65 +158,99 @@ def _conflict(found: list[fusion.Vote]) -> list[Explanation]:
     ]
 
 
-def _candidates(state: State, tag: TagState) -> list[Explanation]:
-    """Return the zones that are heard, nearest first, each with its margin to the holder."""
-    ranked = zones.rank(tag, state.registry, state.gateways)
-    holder = next((lead for lead in ranked if lead.zone_id == tag.radio.zone_id), None)
+def _candidates(state: State, tag: TagState, model: SiteModel | None) -> list[Explanation]:
+    """Return the zones of the plan, the most probable first, each with its lead over the holder."""
+    track = tag.track
+    if track is None or model is None:
+        return []
+    shares = np.frombuffer(track.zones, dtype=np.float32).tolist()
+    held = model.zone_index.get(tag.radio.zone_id or "", len(model.zone_ids))
+    ranked = sorted(enumerate(shares), key=lambda one: (-one[1], one[0]))
     found = []
-    for lead in ranked:
-        nearer = ahead_db = None
-        if holder is not None:
-            nearer = 1.0 - lead.distance_m / max(holder.distance_m, 0.01)
-            ahead_db = 27.0 * math.log10(max(holder.distance_m, 0.01) / max(lead.distance_m, 0.01))
+    for index, share in ranked:
+        zone_id = model.zone_ids[index] if index < len(model.zone_ids) else None
+        if share < LEAST_SHOWN and index != held:
+            continue
         found.append(
             {
-                "zone_id": lead.zone_id,
-                "gateway_id": lead.gateway_id,
-                "distance_m": round(lead.distance_m, 2),
-                "level_db": round(lead.level_db, 2),
-                "error_db": round(lead.error_db, 2),
-                "samples": lead.kept,
-                "share_nearer_than_holder": None if nearer is None else round(nearer, 4),
-                "ahead_db": None if ahead_db is None else round(ahead_db, 2),
-                "margin_needed": state.registry.thresholds.exit_margin,
-                "frozen": lead.frozen,
-                "probability": round(zones.confidence_of(lead.zone_id, ranked), 4),
+                "zone_id": zone_id,
+                "name": _name(state, zone_id),
+                "probability": round(share, 4),
+                "ahead_of_holder": round(share - shares[held], 4),
+                "holds": index == held,
             }
         )
     return found
 
 
-def _links(state: State, tag: TagState) -> list[Explanation]:
-    found = []
-    for gateway_id, link in sorted(tag.links.items()):
-        gateway = state.gateways.get(gateway_id)
-        found.append(_link(state, tag, gateway_id, link, gateway))
-    return found
+def _name(state: State, zone_id: str | None) -> str:
+    zone = state.registry.zones.get(zone_id) if zone_id is not None else None
+    return "outside all zones" if zone is None else zone.name
 
 
-def _link(
-    state: State, tag: TagState, gateway_id: str, link: Link, gateway: GatewayState | None
-) -> Explanation:
-    registry = state.registry
-    age_s = tag.now_s - link.last_s
-    known_s = zones.horizon_s(tag, link, gateway, registry.thresholds)
-    silent_s = max(known_s - link.last_s, 0.0)
+def _belief(tag: TagState, model: SiteModel | None) -> Explanation | None:
+    track = tag.track
+    if track is None or model is None:
+        return None
     return {
-        "gateway_id": gateway_id,
-        "zone_id": registry.zone_of.get(gateway_id),
-        "registered": gateway_id in registry.gateways,
-        "smoothed_db": round(link.mean_db, 2) if link.kept else None,
-        "spread_db": round(link.spread_db, 2) if link.kept else None,
-        "samples": len(link.times_s),
-        "samples_kept": link.kept,
-        "readings_ever": link.count,
-        "reference": link.reference,
-        "age_s": round(age_s, 3),
-        "interval_s": round(link.gap_s, 3),
-        "silent": silent_s > max(registry.thresholds.silence_grace_s, 4.0 * link.gap_s),
-        "gateway_behind_s": round(tag.now_s - known_s, 3),
-        "event_id": str(UUID(bytes=link.last_event)),
+        "site_id": track.site_id,
+        "at": at(track.head_s),
+        "age_s": round(tag.now_s - track.head_s, 3),
+        "x_m": None if track.x_m is None else round(track.x_m, 2),
+        "y_m": None if track.y_m is None else round(track.y_m, 2),
+        "radius_95_m": None if track.radius_95_m is None else round(track.radius_95_m, 2),
+        "interval_s": round(model.links(track.head).interval_s, 3),
+        "placed": model.placed,
+        "recomputable_from": at(track.anchor_s),
+        "readings_kept": len(track.recent),
     }
+
+
+def _fence(state: State, tag: TagState) -> Explanation:
+    """Return the parameters that decide when its zone is left, in omlox's names."""
+    limits = state.registry.thresholds
+    fence = limits.fence_of(tag.site_id, tag.radio.zone_id)
+    return {
+        "exit_tolerance_m": fence.exit_tolerance_m,
+        "tolerance_timeout_ms": round(fence.tolerance_timeout_s * 1000),
+        "exit_delay_ms": round(fence.exit_delay_s * 1000),
+        "timeout_ms": -1 if fence.timeout_s is None else round(fence.timeout_s * 1000),
+        "exit_evaluations": fence.exit_evaluations,
+        "enter_probability": limits.enter_probability,
+        "exit_probability": limits.exit_probability,
+        "outside_since_at": None
+        if tag.radio.outside_since_s is None
+        else at(tag.radio.outside_since_s),
+    }
+
+
+def _links(state: State, tag: TagState, model: SiteModel | None) -> list[Explanation]:
+    """Return what each gateway heard lately, against what the belief lets expect."""
+    track = tag.track
+    if track is None or model is None:
+        return []
+    links = model.links(track.head)
+    newest = {gateway_id: event for _, gateway_id, _, event in track.recent}
+    found = []
+    for column, gateway_id in enumerate(model.gateways):
+        if links.readings[column] == 0.0:
+            continue
+        newest_s = float(links.newest_s[column])
+        event = newest.get(gateway_id)
+        found.append(
+            {
+                "gateway_id": gateway_id,
+                "zone_id": state.registry.zone_of.get(gateway_id),
+                "smoothed_dbm": round(float(links.mean_dbm[column]), 2),
+                "expected_dbm": round(float(links.expected_dbm[column]), 2),
+                "readings_ever": int(links.readings[column]),
+                "readings_kept": sum(1 for r in track.recent if r[1] == gateway_id),
+                "age_s": round(tag.now_s - newest_s, 3) if newest_s > 0.0 else None,
+                "silence_counts": gateway_id in track.unheard,
+                "event_id": None if event is None else str(UUID(bytes=event)),
+            }
+        )
+    return found
 
 
 def _ranging(tag: TagState) -> Explanation | None:
@@ -233,26 +274,35 @@ def _ranging(tag: TagState) -> Explanation | None:
     }
 
 
-def _not_heard(state: State, tag: TagState) -> list[Explanation]:
-    """Return what should have been heard and was not: usual gateways that are silent about it."""
+def _not_heard(state: State, tag: TagState, model: SiteModel | None) -> list[Explanation]:
+    """Return who should have heard it and did not: by habit, or by the map at its place."""
     limits = state.registry.thresholds
+    watermark_s = max(state.watermarks_s.get(tag.site_id or "", tag.now_s), tag.now_s)
+    wait_s, shares = limits.silence_grace_s, dict[str, float]()
+    if model is not None and tag.track is not None:
+        links = model.links(tag.track.head)
+        wait_s = max(wait_s, PATIENCE * links.interval_s)
+        expected = heard_share(links.expected_dbm).tolist()
+        shares = dict(zip(model.gateways, expected, strict=True))
+    usual = presence.usual_gateways(tag)
+    likely = [g for g, share in shares.items() if share >= LIKELY_HEARD and g not in usual]
     found = []
-    for gateway_id in presence.usual_gateways(tag):
+    for gateway_id in [*usual, *likely]:
         gateway = state.gateways.get(gateway_id)
-        silent_s = tag.now_s - tag.heard[gateway_id]
-        link = tag.links.get(gateway_id)
-        expected_s = max(limits.silence_grace_s, 4.0 * link.gap_s if link is not None else 0.0)
-        watermark_s = state.watermarks_s.get(tag.site_id or "", tag.now_s)
-        if silent_s <= expected_s and watermark_s - tag.heard[gateway_id] <= expected_s:
+        heard_s = tag.heard.get(gateway_id)
+        silent_s = None if heard_s is None else watermark_s - heard_s
+        if silent_s is not None and silent_s <= wait_s:
             continue
-        last_s = gateway.last_s if gateway is not None else None
-        alive = last_s is not None and watermark_s - last_s <= limits.gateway_timeout_s
+        last_s = gateway.last_s if gateway is not None and gateway.last_s else None
         found.append(
             {
                 "gateway_id": gateway_id,
-                "silent_s": round(max(watermark_s, tag.now_s) - tag.heard[gateway_id], 3),
-                "expected_within_s": round(expected_s, 3),
-                "gateway_alive": alive,
+                "why": "usual" if gateway_id in usual else "expected_by_map",
+                "share_expected": round(shares[gateway_id], 3) if gateway_id in shares else None,
+                "silent_s": None if silent_s is None else round(silent_s, 3),
+                "expected_within_s": round(wait_s, 3),
+                "gateway_alive": last_s is not None
+                and watermark_s - last_s <= limits.gateway_timeout_s,
                 "gateway_heard_at": None if last_s is None else at(last_s),
             }
         )

@@ -7,7 +7,7 @@ version goes through the kernel's upcasters instead.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -75,8 +75,8 @@ class Report(msgspec.Struct, gc=False):
     kind: str
     online: bool | None = None
     retained: bool = False
-    site_id: str | None = None
     values: dict[str, Any] | None = None
+    site_id: str | None = None
 
 
 Fact = Sighting | Range | Position | Claim | Absence | Sensed | Report
@@ -96,6 +96,9 @@ def _body_of(cls: type[Fact]) -> type[Any]:
     fields: list[Any] = [("version", int), ("occurred_at", datetime), ("data", cls)]
     return msgspec.defstruct(f"{cls.__name__}Body", fields, gc=False)
 
+
+SIGHTED: Final = "tag.sighted"
+"""The type that makes up nearly all of a log."""
 
 _DECODERS: Final = {
     name: msgspec.json.Decoder(_body_of(cls)).decode for name, cls in _FACTS.items()
@@ -122,6 +125,33 @@ def read(event: Recorded) -> tuple[float, Fact] | None:
         return _upcast(event)
     if body.version != _VERSIONS[event.type]:
         return _upcast(event)
+    return body.occurred_at.timestamp(), body.data
+
+
+class SightingBody(msgspec.Struct, gc=False):
+    """A stored sighting, as far as locate needs it."""
+
+    version: int
+    occurred_at: datetime
+    data: Sighting
+
+
+_sighting = msgspec.json.Decoder(SightingBody).decode
+_sighting_version = _VERSIONS[SIGHTED]
+
+
+def read_sighting(event: Recorded) -> tuple[float, Sighting]:
+    """Decode a sighting; see `read`.
+
+    Returns:
+        (seconds since 1970 of the event's time, the sighting).
+    """
+    try:
+        body = _sighting(event.body)
+    except msgspec.ValidationError:
+        return cast("tuple[float, Sighting]", _upcast(event))
+    if body.version != _sighting_version:
+        return cast("tuple[float, Sighting]", _upcast(event))
     return body.occurred_at.timestamp(), body.data
 
 

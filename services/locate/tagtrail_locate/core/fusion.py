@@ -41,13 +41,19 @@ class Vote(NamedTuple):
     counts: bool
 
 
-def votes(tag: TagState, registry: Registry) -> list[Vote]:
-    """Return the sources that ever spoke, strongest first."""
+def votes(tag: TagState, registry: Registry, interval_s: float) -> list[Vote]:
+    """Return the sources that ever spoke, strongest first.
+
+    Args:
+        tag: The tag.
+        registry: Thresholds.
+        interval_s: Its expected interval, seconds.
+    """
     limits = registry.thresholds
     sources: tuple[tuple[str, Hold, float | None], ...] = (
         ("read_point", tag.read, limits.read_point_s),
-        ("uwb", tag.ranged, max(limits.uwb_s, 3.0 * tag.interval_s)),
-        (tag.reported_method, tag.reported, max(limits.reported_s, 3.0 * tag.interval_s)),
+        ("uwb", tag.ranged, max(limits.uwb_s, 3.0 * interval_s)),
+        (tag.reported_method, tag.reported, max(limits.reported_s, 3.0 * interval_s)),
         ("claimed", tag.claimed, limits.claimed_s),
         ("ble_zone", tag.radio, None),
     )
@@ -61,22 +67,23 @@ def votes(tag: TagState, registry: Registry) -> list[Vote]:
     return found
 
 
-def fuse(tag: TagState, registry: Registry) -> Hold | None:
+def fuse(tag: TagState, registry: Registry, interval_s: float) -> Hold | None:
     """Decide a tag's zone over all sources.
 
     Args:
         tag: `method`, `confidence` and `reason` are changed in place; `zone_id` is not.
         registry: Thresholds.
+        interval_s: Its expected interval, seconds.
 
     Returns:
         The winner's tenure, whose `zone_id` is the answer; None if no source may vote.
     """
     others = (tag.read.heard_s, tag.ranged.heard_s, tag.reported.heard_s, tag.claimed.heard_s)
-    if tag.radio.entered and others == (None, None, None, None):
+    if others == (None, None, None, None) and tag.radio.entered:
         tag.method, tag.reason = "ble_zone", "only_source"
         tag.confidence = tag.radio.confidence
         return tag.radio
-    found = votes(tag, registry)
+    found = votes(tag, registry, interval_s)
     winner = next((vote for vote in found if vote.counts), None)
     if winner is None:
         tag.reason = "no_fresh_source"

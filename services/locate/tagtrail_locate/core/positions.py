@@ -9,11 +9,8 @@ from tagtrail_locate.core.errors import DegenerateGeometryError, TooFewRangesErr
 from tagtrail_locate.core.facts import Position, Range
 from tagtrail_locate.core.geometry import contains, depth_m, nearest_on_border, to_site_frame
 from tagtrail_locate.core.multilateration import Fix, multilaterate
-from tagtrail_locate.core.registry import Gateway, Registry, Site
-from tagtrail_locate.core.smoothing import distance_m
-from tagtrail_locate.core.state import Anchored, GatewayState, Hold, Point, Ranging, TagState
-from tagtrail_locate.core.thresholds import Thresholds
-from tagtrail_locate.core.zones import level_of
+from tagtrail_locate.core.registry import Registry, Site
+from tagtrail_locate.core.state import Anchored, Hold, Point, Ranging, TagState
 
 FEWEST_ANCHORS: Final = 3
 """Three ranges fix a point of the plane."""
@@ -26,6 +23,12 @@ REPORTED_ACCURACY_M: Final = 5.0
 
 BLE_ACCURACY_M: Final = 3.0
 """No position from signal strength is drawn as better than this: a zone is what BLE knows."""
+
+RAYLEIGH_68_TO_95: Final = 0.619
+"""Radius of 68 % over that of 95 % of a round normal distribution: 1.5152 / 2.4477."""
+
+FARTHEST_M: Final = 1000.0
+"""No radius is told as larger."""
 
 REACH_M: Final = 20_000.0
 """A WGS84 position further from every site's origin belongs to none of them."""
@@ -228,49 +231,22 @@ def _sureness(zone_id: str | None, point: Point | None, registry: Registry) -> f
     return 0.5 * (1.0 + math.erf(inwards / math.sqrt(2.0)))
 
 
-def drawn_place(
-    tag: TagState, registry: Registry, gateways: dict[str, GatewayState]
-) -> Point | None:
+def drawn_place(tag: TagState, registry: Registry) -> Point | None:
     """Return where to draw a tag that only signal strength knows, with an honest large radius.
 
-    The centroid of the gateways that hear it, weighted by 1 / distance², moved into the confirmed
-    zone if it lies outside. The radius is the largest of `BLE_ACCURACY_M`, the distance to the
-    nearest gateway, the weighted spread of the gateways, and how far it was moved.
+    The mean of what the filter believes, moved into the confirmed zone if it lies outside; the
+    radii grow by how far it was moved.
     """
-    heard = _heard(tag, registry, gateways)
-    if not heard:
+    track = tag.track
+    if track is None or track.x_m is None or track.y_m is None or track.radius_95_m is None:
         return None
-    total = sum(w for w, _, _ in heard)
-    x_m = sum(w * (g.x_m or 0.0) for w, _, g in heard) / total
-    y_m = sum(w * (g.y_m or 0.0) for w, _, g in heard) / total
-    spread = math.sqrt(
-        sum(w * ((g.x_m or 0.0) - x_m) ** 2 + w * ((g.y_m or 0.0) - y_m) ** 2 for w, _, g in heard)
-        / total
-    )
-    radius = max(BLE_ACCURACY_M, spread, min(d for _, d, _ in heard))
+    x_m, y_m, moved_m = track.x_m, track.y_m, 0.0
     zone = registry.zones.get(tag.zone_id) if tag.zone_id is not None else None
     if zone is not None and zone.outline_m is not None and not contains(zone.outline_m, x_m, y_m):
         near = nearest_on_border(zone.outline_m, x_m, y_m)
-        radius = max(radius, math.hypot(near[0] - x_m, near[1] - y_m))
+        moved_m = math.hypot(near[0] - x_m, near[1] - y_m)
         x_m, y_m = near
-    return Point(tag.now_s, heard[0][2].site_id, x_m, y_m, min(radius, 1000.0), tag.event)
-
-
-def _heard(
-    tag: TagState, registry: Registry, gateways: dict[str, GatewayState]
-) -> list[tuple[float, float, Gateway]]:
-    thresholds: Thresholds = registry.thresholds
-    zone = registry.zones.get(tag.zone_id) if tag.zone_id is not None else None
-    site_id = zone.site_id if zone is not None else tag.site_id
-    found = []
-    for gateway_id, link in tag.links.items():
-        gateway = registry.gateways.get(gateway_id)
-        if gateway is None or gateway.x_m is None or gateway.y_m is None:
-            continue
-        level = level_of(tag, link, gateways.get(gateway_id), thresholds)
-        if gateway.site_id != site_id or level is None:
-            continue
-        exponent = gateway.path_loss_exponent or thresholds.default_exponent
-        metres = max(distance_m(level[0], exponent), 0.5)
-        found.append((1.0 / (metres * metres), metres, gateway))
-    return found
+    radius_m = min(track.radius_95_m + moved_m, FARTHEST_M)
+    accuracy_m = max(radius_m * RAYLEIGH_68_TO_95, BLE_ACCURACY_M)
+    event = track.recent[-1][3] if track.recent else b""
+    return Point(track.head_s, track.site_id, x_m, y_m, accuracy_m, event, None, radius_m)

@@ -21,6 +21,7 @@ from tagtrail_kernel.events.registrations import (
     ZoneRetired,
 )
 from tagtrail_kernel.events.registry import Event
+from tagtrail_locate.core.calibration_config import SECTION, Calibration, calibration_of
 from tagtrail_locate.core.geometry import Point, area_m2, contains
 from tagtrail_locate.core.thresholds import Thresholds, thresholds_of
 
@@ -32,6 +33,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
     site_id: str
     name: str
+    outline_m: tuple[Point, ...] | None = None
     latitude_deg: float | None = None
     longitude_deg: float | None = None
     bearing_deg: float = 0.0
@@ -82,6 +84,10 @@ class Registry(msgspec.Struct, kw_only=True):
         thresholds: Section "locate" of the configuration.
         trouble: What was wrong with the last configuration; None if nothing.
         zone_of: Zone of each gateway that has one, own or by its place in an outline.
+        calibrations: By site id.
+        plans: Log position of the last event that changed what is expected to be heard where, by
+            site id.
+        powers_dbm: Power at 1 m of the gateways that state it, dBm.
     """
 
     version: int = 0
@@ -92,6 +98,9 @@ class Registry(msgspec.Struct, kw_only=True):
     thresholds: Thresholds = msgspec.field(default_factory=Thresholds)
     trouble: str | None = None
     zone_of: dict[str, str] = {}
+    calibrations: dict[str, Calibration] = {}
+    plans: dict[str, int] = {}
+    powers_dbm: dict[str, float] = {}
 
     def fold(self, position: int, data: Event) -> bool:
         """Take over one registration; returns whether it matters to locate.
@@ -101,43 +110,66 @@ class Registry(msgspec.Struct, kw_only=True):
             data: The event; other types are ignored.
         """
         if isinstance(data, ConfigChanged):
-            matters = self._configure(data.section, data.values)
+            matters = self._configure(position, data.section, data.values)
         elif isinstance(data, TagRegistered):
             self.tags[data.tag_id] = _part(data, Tag)
             matters = True
         elif isinstance(data, TagRetired):
             matters = self.tags.pop(data.tag_id, None) is not None
         else:
-            matters = self._fold_plan(data)
+            matters = self._fold_plan(position, data)
         if matters:
             self.version = position
         return matters
 
-    def _fold_plan(self, data: Event) -> bool:
+    def _fold_plan(self, position: int, data: Event) -> bool:
+        before: Site | Zone | Gateway | None = None
         if isinstance(data, SiteRegistered):
             self.sites[data.site_id] = _part(data, Site)
         elif isinstance(data, ZoneRegistered):
+            before = self.zones.get(data.zone_id)
             self.zones[data.zone_id] = _part(data, Zone)
         elif isinstance(data, ZoneRetired):
-            self.zones.pop(data.zone_id, None)
+            before = self.zones.pop(data.zone_id, None)
         elif isinstance(data, GatewayRegistered):
+            before = self.gateways.get(data.gateway_id)
             self.gateways[data.gateway_id] = _part(data, Gateway)
         elif isinstance(data, GatewayRetired):
-            self.gateways.pop(data.gateway_id, None)
+            before = self.gateways.pop(data.gateway_id, None)
         else:
             return False
+        for thing in (data, before):
+            site_id = getattr(thing, "site_id", None)
+            if site_id is not None:
+                self.plans[site_id] = position
         self._derive()
         return True
 
-    def _configure(self, section: str, values: dict[str, Any]) -> bool:
+    def _configure(self, position: int, section: str, values: dict[str, Any]) -> bool:
+        if section.startswith(SECTION):
+            return self._calibrate(position, section.removeprefix(SECTION), values)
         if section != "locate":
             return False
         thresholds, self.trouble = thresholds_of(values)
         if self.trouble is None:
             self.thresholds = thresholds
+            self.plans = dict.fromkeys(self.plans, position)
+        return True
+
+    def _calibrate(self, position: int, site_id: str, values: dict[str, Any]) -> bool:
+        calibration, self.trouble = calibration_of(values)
+        if self.trouble is None:
+            self.plans[site_id] = position
+            if calibration is None:
+                self.calibrations.pop(site_id, None)
+            else:
+                self.calibrations[site_id] = calibration
         return True
 
     def _derive(self) -> None:
+        self.powers_dbm = {
+            g.gateway_id: g.rssi_1m_dbm for g in self.gateways.values() if g.rssi_1m_dbm is not None
+        }
         self.zone_of = {}
         for gateway in self.gateways.values():
             zone_id = gateway.zone_id
@@ -156,7 +188,7 @@ class Registry(msgspec.Struct, kw_only=True):
             and zone.outline_m is not None
             and contains(zone.outline_m, x_m, y_m)
         ]
-        return min(found, key=_size, default=None)
+        return min(found, key=size_of, default=None)
 
     def has_outlines(self, site_id: str) -> bool:
         """Return whether any zone of a site has an outline, so that a position can leave it."""
@@ -186,5 +218,6 @@ def _plain(text: str) -> str:
     return text.strip().casefold().replace("_", " ").replace("-", " ")
 
 
-def _size(zone: Zone) -> tuple[float, str]:
+def size_of(zone: Zone) -> tuple[float, str]:
+    """Return the key that sorts zones by area, the smallest first."""
     return (area_m2(zone.outline_m) if zone.outline_m is not None else 0.0, zone.zone_id)

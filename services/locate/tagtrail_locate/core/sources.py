@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from tagtrail_locate.core import positions, presence, zones
+from tagtrail_locate.core import positions, presence
 from tagtrail_locate.core.facts import Claim, Position, Range, Sighting
-from tagtrail_locate.core.smoothing import distance_m, level_db
+from tagtrail_locate.core.levels import STANDARD_DBM, level_of, shift_of
+from tagtrail_locate.core.registry import Registry
+from tagtrail_locate.core.smoothing import distance_m
 from tagtrail_locate.core.state import Hold, State, TagState
 
 PASSIVE: Final = frozenset({"rfid", "nfc", "optical"})
@@ -19,24 +21,72 @@ READ_WORDS: Final = {"rfid": "RFID read", "nfc": "NFC tap", "optical": "code sca
 """How explanations call reads."""
 
 
-def count(state: State, reason: str) -> None:
-    """Count something that was not used."""
-    state.counters[reason] = state.counters.get(reason, 0) + 1
+ECHO_S: Final = 0.05
+"""Readings of one gateway closer than this are one advert."""
+
+RELEARN_EVERY: Final = 4
+"""Gaps after which the expected interval is computed again."""
+
+BETTER_DB: Final = 6.0
+PACER_SILENT_S: Final = 60.0
+"""A gateway takes over the learning of intervals if it hears the tag so much better, or if the one
+before is silent for so long."""
+
+
+def count(state: State, reason: str, times: int = 1) -> None:
+    """Count something that was not used; reasons stand in alphabetical order."""
+    if reason in state.counters:
+        state.counters[reason] += times
+    else:
+        state.counters = dict(sorted([*state.counters.items(), (reason, times)]))
 
 
 def refresh(state: State, tag: TagState) -> None:
-    """Bring a tag's expected interval and averaging window up to what was learned."""
+    """Bring a tag's expected interval up to what is registered or was learned."""
     registry = state.registry
-    thresholds = registry.thresholds
     tag.interval_s, tag.learned = presence.expected_interval(
-        tag, registry.tags.get(tag.tag_id), thresholds
+        tag, registry.tags.get(tag.tag_id), registry.thresholds
     )
-    tag.window_s = thresholds.window_s
-    if len(tag.gaps_s) >= presence.GAPS_NEEDED:
-        typical = sorted(tag.gaps_s)[len(tag.gaps_s) // 2]
-        longest = max(zones.LONGEST_WINDOW_S, thresholds.window_s)
-        wanted = thresholds.window_intervals * typical
-        tag.window_s = min(max(thresholds.window_s, wanted), longest)
+    tag.overdue_s, _ = presence.limits_s(tag, registry.thresholds)
+    known = registry.tags.get(tag.tag_id)
+    power_dbm = None if known is None else known.rssi_1m_dbm
+    tag.power_db = 0.0
+    if power_dbm is not None:
+        tag.power_db = power_dbm - registry.thresholds.default_rssi_1m_dbm
+
+
+def learn_gap(tag: TagState, gateway_id: str, at_s: float, level_dbm: float) -> bool:
+    """Learn how often a tag speaks from the gateway that hears it best.
+
+    Args:
+        tag: Changed in place.
+        gateway_id: Who heard it.
+        at_s: Event time, seconds.
+        level_dbm: Normalised level.
+
+    Returns:
+        Whether the expected interval is worth computing again.
+    """
+    gap_s = at_s - tag.paced_s
+    if gateway_id == tag.pacer_id:
+        if gap_s <= ECHO_S:
+            return False
+        presence.learn_gap(tag, gap_s)
+        tag.paced_s = at_s
+        tag.pacer_db += 0.1 * (level_dbm - tag.pacer_db)
+        tag.gaps_ever += 1
+        return tag.gaps_ever % RELEARN_EVERY == 0 or len(tag.gaps_s) == presence.GAPS_NEEDED
+    if tag.pacer_id is None or level_dbm > tag.pacer_db + BETTER_DB or gap_s > PACER_SILENT_S:
+        tag.pacer_id, tag.paced_s, tag.pacer_db = gateway_id, at_s, level_dbm
+    return False
+
+
+def lapse_s(state: State, tag: TagState) -> float:
+    """Return the silence after which a tag that is heard again counts as (re)appearing, seconds."""
+    known = state.registry.tags.get(tag.tag_id)
+    stated = tag.learned or (known is not None and known.interval_s is not None)
+    interval_s = tag.interval_s if stated else 0.0
+    return max(state.registry.thresholds.lapse_s, 10.0 * interval_s)
 
 
 def forget_zone(tag: TagState, zone_id: str) -> None:
@@ -47,80 +97,31 @@ def forget_zone(tag: TagState, zone_id: str) -> None:
             setattr(tag, name, Hold(reason="zone_retired"))
 
 
-def take_sighting(state: State, tag: TagState, at_s: float, fact: Sighting) -> None:
-    """Take in a sighting: a read of a passive tag or a phone scan, else signal strength."""
+def is_read(registry: Registry, fact: Sighting, tag: TagState) -> bool:
+    """Tell whether a sighting says by itself where its tag is.
+
+    That is a read of a tag that only answers, or a person's phone close to the tag.
+    """
     if fact.technology in PASSIVE:
-        _take_read(state, tag, at_s, fact)
-        return
-    level = _level(state, tag, fact)
+        return True
+    if fact.source_class != "own_phone":
+        return False
+    level = level_of(registry, fact, shift_of(registry, fact.gateway_id), tag.power_db)
     if level is None:
-        return
-    if fact.source_class == "own_phone" and _is_scan(state, level[0]):
-        _take_read(state, tag, at_s, fact)
-        return
-    link = tag.links.get(fact.gateway_id)
-    if link is not None and fact.gateway_id == (tag.nearest_id or fact.gateway_id):
-        presence.learn_gap(tag, at_s - link.last_s)
-    gateway = state.gateways.get(fact.gateway_id)
-    known_s = zones.horizon_s(tag, link, gateway, state.registry.thresholds)
-    if not zones.listen(
-        tag, fact.gateway_id, at_s, level[0], known_s=known_s, reference=level[1], event=tag.event
-    ):
-        tag.late += 1
-        count(state, "late")
-        return
-    _contest_by_level(state, tag)
+        return False
+    limits = registry.thresholds
+    return distance_m(level - STANDARD_DBM, limits.default_exponent) <= limits.phone_reach_m
 
 
-def _contest_by_level(state: State, tag: TagState) -> None:
-    thresholds = state.registry.thresholds
-    ranked = zones.rank(tag, state.registry, state.gateways)
-    if not ranked:
-        return
-    hold = tag.radio
-    settling = tag.now_s - tag.settle_s < thresholds.settle_s
-    zones.decide(hold, ranked, tag.now_s, thresholds, settling=settling)
-    hold.heard_s = tag.now_s
-    hold.confidence = zones.confidence_of(hold.zone_id, ranked)
-    held = next((lead for lead in ranked if lead.zone_id == hold.zone_id), ranked[0])
-    tag.nearest_id = held.gateway_id
-
-
-def _level(state: State, tag: TagState, fact: Sighting) -> tuple[float, str] | None:
-    """Return the level against the power at 1 m, dB, and where that power came from."""
-    registry = state.registry
-    thresholds = registry.thresholds
-    gateway = registry.gateways.get(fact.gateway_id)
-    if fact.rssi_dbm is None:
-        if fact.distance_m is None:
-            return None
-        exponent = gateway.path_loss_exponent if gateway is not None else None
-        return level_db(fact.distance_m, exponent or thresholds.default_exponent), "distance"
-    if fact.rssi_1m_dbm is not None:
-        return fact.rssi_dbm - fact.rssi_1m_dbm, "message"
-    known = registry.tags.get(tag.tag_id)
-    default = thresholds.default_rssi_1m_dbm
-    power = 0.0
-    if known is not None and known.rssi_1m_dbm is not None:
-        power = known.rssi_1m_dbm - default
-    if gateway is not None and gateway.rssi_1m_dbm is not None:
-        return fact.rssi_dbm - gateway.rssi_1m_dbm - power, "gateway"
-    return fact.rssi_dbm - default - power, "default"
-
-
-def _is_scan(state: State, level: float) -> bool:
-    thresholds = state.registry.thresholds
-    return distance_m(level, thresholds.default_exponent) <= thresholds.phone_reach_m
-
-
-def _take_read(state: State, tag: TagState, at_s: float, fact: Sighting) -> None:
+def take_read(state: State, tag: TagState, at_s: float, fact: Sighting, event: bytes) -> None:
+    """Take in a read: its tag is in the zone of the reader."""
     zone_id = state.registry.zone_of.get(fact.gateway_id)
     if zone_id is None:
         count(state, "read_point_without_zone")
         return
     phone = fact.source_class == "own_phone"
     name = "phone scan" if phone else READ_WORDS.get(fact.technology, "read")
-    _witness(tag, at_s, zone_id, (tag.event, fact.gateway_id, name))
+    _witness(tag, at_s, zone_id, (event, fact.gateway_id, name))
 
 
 def _witness(tag: TagState, at_s: float, zone_id: str | None, by: tuple[bytes, str, str]) -> None:
@@ -133,10 +134,10 @@ def _witness(tag: TagState, at_s: float, zone_id: str | None, by: tuple[bytes, s
     tag.read_by = by
 
 
-def take_range(state: State, tag: TagState, at_s: float, fact: Range) -> None:
+def take_range(state: State, tag: TagState, at_s: float, fact: Range, event: bytes) -> None:
     """Take in a range; a completed round gives a fix that contests the zone."""
     registry = state.registry
-    point = positions.take_range(tag, fact, at_s, tag.event, registry)
+    point = positions.take_range(tag, fact, at_s, event, registry)
     if point is None or (tag.fix is not None and point.at_s < tag.fix.at_s):
         return
     tag.fix = point
@@ -145,7 +146,7 @@ def take_range(state: State, tag: TagState, at_s: float, fact: Range) -> None:
 
 
 def take_position(
-    state: State, tag: TagState, at_s: float, fact: Position, site_id: str | None
+    state: State, tag: TagState, at_s: float, fact: Position, event: bytes, site_id: str | None
 ) -> None:
     """Take in another system's position; older ones than the newest are only counted."""
     registry = state.registry
@@ -154,7 +155,7 @@ def take_position(
         count(state, "late")
         return
     tag.point, tag.reported_method = positions.take_position(
-        fact, at_s, tag.event, fact.site_id or site_id, registry
+        fact, at_s, event, fact.site_id or site_id, registry
     )
     if tag.point is not None:
         tag.site_id = tag.site_id or tag.point.site_id
@@ -163,7 +164,9 @@ def take_position(
     positions.contest_by_place(tag.reported, tag.point, at_s, registry)
 
 
-def take_claim(state: State, tag: TagState, at_s: float, fact: Claim, site_id: str | None) -> None:
+def take_claim(
+    state: State, tag: TagState, at_s: float, fact: Claim, event: bytes, site_id: str | None
+) -> None:
     """Take in another system's claim about a zone; a person's phone counts as a scan."""
     zone = state.registry.zone_named(fact.zone, fact.site_id or site_id)
     if zone is None:
@@ -177,11 +180,11 @@ def take_claim(state: State, tag: TagState, at_s: float, fact: Claim, site_id: s
             return
         zone_id = None
     if phone:
-        _witness(tag, at_s, zone_id, (tag.event, fact.gateway_id, "phone scan"))
+        _witness(tag, at_s, zone_id, (event, fact.gateway_id, "phone scan"))
         return
     if hold.heard_s is not None and at_s < hold.heard_s:
         return
     if not hold.entered or hold.zone_id != zone_id:
         hold.zone_id, hold.since_s, hold.led_since_s, hold.entered = zone_id, at_s, at_s, True
-    hold.heard_s, hold.reason = at_s, "claimed"
+    hold.heard_s, hold.reason, tag.claimed_by = at_s, "claimed", event
     hold.confidence = None if fact.confidence_pct is None else fact.confidence_pct / 100.0

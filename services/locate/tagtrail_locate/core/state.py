@@ -6,41 +6,63 @@ gives the same memory as reading the log from the start.
 
 from __future__ import annotations
 
+import math
+from typing import Final
+from uuid import UUID
+
 import msgspec
 
 from tagtrail_locate.core.hearing import Ear, Habits, ZoneHearing
 from tagtrail_locate.core.registry import Registry
 
+TELLING_TAGS: Final = 3
+"""From so many tags on, the silence of a gateway about all of them says that it is down."""
 
-class Link(msgspec.Struct, array_like=True):
-    """What one gateway heard of one tag lately.
+NO_EVENT: Final = UUID(int=0)
+"""Id of no event at all."""
+
+Reading = tuple[float, str, float, bytes]
+"""What one gateway heard of one advert: event time in seconds, gateway, normalised level in dBm, id
+of the event."""
+
+
+class Track(msgspec.Struct, array_like=True):
+    """What the filter remembers of one tag at one site.
+
+    Three memories are kept: the newest, the one from which a late reading is computed anew, and
+    one between them that takes the latter's place in time.
 
     Attributes:
-        times_s: Event times of the readings in the window, ascending.
-        levels_db: Received power minus the power expected at 1 m, dB; same order.
-        last_s: Event time of the newest reading ever.
-        last_event: Id of that reading, 16 bytes, as all event ids here.
-        reference: Where the power at 1 m came from: "message", "gateway" or "default"
-            (both corrected by the tag's own power where it is registered), or "distance".
-        count: Readings ever.
-        mean_db: Tukey mean of the window, dB.
-        spread_db: Standard deviation of its survivors, dB.
-        kept: How many survived; 0 for an empty window.
-        gap_s: Mean time between the readings in the window; 0 if there are fewer than two.
-        rest_db: Level that the link has had for about a minute: what rest looks like.
+        site_id: The site.
+        form: Number of the cells and gateways that the memories are about.
+        head_s: Event time of the newest memory, seconds.
+        head: That memory, see `memory_bytes`.
+        anchor_s: Event time of the oldest memory.
+        anchor: That memory.
+        mid_s: Event time of the memory between them; None if there is none yet.
+        mid: That memory.
+        recent: Readings since the oldest memory, in order of time.
+        zones: Probability of each zone of the plan and, last, of none: float32.
+        x_m: East of the mean, metres; None where the site has no plan.
+        y_m: North of the mean, metres.
+        radius_95_m: Radius around it that holds the tag with 95 % probability, metres.
+        unheard: Gateways whose silence was held against places at the newest evaluation.
     """
 
-    times_s: list[float]
-    levels_db: list[float]
-    last_s: float
-    last_event: bytes
-    reference: str
-    count: int = 0
-    mean_db: float = 0.0
-    spread_db: float = 0.0
-    kept: int = 0
-    gap_s: float = 0.0
-    rest_db: float = 0.0
+    site_id: str
+    form: int
+    head_s: float
+    head: bytes
+    anchor_s: float
+    anchor: bytes
+    mid_s: float | None = None
+    mid: bytes = b""
+    recent: list[Reading] = []
+    zones: bytes = b""
+    x_m: float | None = None
+    y_m: float | None = None
+    radius_95_m: float | None = None
+    unheard: tuple[str, ...] = ()
 
 
 class Hold(msgspec.Struct, array_like=True):
@@ -54,6 +76,8 @@ class Hold(msgspec.Struct, array_like=True):
         candidate_out: Whether the candidate is "outside all zones".
         candidate_since_s: When it began to lead without a break.
         candidate_count: Consecutive leads.
+        outside_since_s: Since when the tag has been outside by more than the tolerance; None if
+            it is not.
         led_since_s: When the confirmed zone had begun to lead.
         confidence: Probability of the confirmed zone as the method states it; None if it does not.
         reason: Why the last evaluation kept or changed the zone.
@@ -67,6 +91,7 @@ class Hold(msgspec.Struct, array_like=True):
     candidate_out: bool = False
     candidate_since_s: float = 0.0
     candidate_count: int = 0
+    outside_since_s: float | None = None
     led_since_s: float = 0.0
     confidence: float | None = None
     reason: str = "never_heard"
@@ -93,6 +118,7 @@ class Point(msgspec.Struct, array_like=True):
         accuracy_m: Radius of about 68 %, metres.
         event: Id of the newest event it rests on.
         gateway_id: Who said so; None if several anchors did.
+        radius_95_m: Radius of 95 %, metres, where the method states it.
     """
 
     at_s: float
@@ -102,6 +128,7 @@ class Point(msgspec.Struct, array_like=True):
     accuracy_m: float
     event: bytes
     gateway_id: str | None = None
+    radius_95_m: float | None = None
 
 
 class Ranging(msgspec.Struct, array_like=True):
@@ -128,13 +155,25 @@ class TagState(msgspec.Struct, array_like=True):
         site_id: Site of the gateway that heard it last.
         now_s: Newest event time of anything about it.
         settle_s: When it (re)appeared by radio: corrections are quick for a while.
-        window_s: Length of its averaging window, seconds.
         interval_s: Expected time between adverts, seconds.
         learned: Whether `interval_s` was learned.
-        links: By gateway.
-        gaps_s: Recent times between adverts at the gateway that heard it best.
+        power_db: What it sends above the standard by its registration, dB.
+        overdue_s: Silence after which it is overdue, seconds.
+        waits: Readings that wait until every gateway has told up to their time.
+        waits_s: Event time of the first of them; None if there are none.
+        waits_at: Site whose time they wait for.
+        waits_position: Log position of the newest of them by arrival.
+        waits_event: Id of that event.
+        choir: Gateways that heard it lately: their readings of one advert are complete.
+        sought_s: Newest event time of anything that was or is being evaluated.
+        gaps_s: Recent times between adverts at the gateway that hears it best.
+        pacer_id: That gateway.
+        pacer_db: Usual level of its readings, normalised, dBm.
+        paced_s: Event time of its newest reading.
+        gaps_ever: Times between adverts ever learned.
         radio: Zone by signal strength.
-        nearest_id: Gateway that decided it.
+        track: What the filter believes; None before the first reading that counts.
+        nearest_id: Gateway that heard it strongest at the newest evaluation.
         ranging: Ranges and fixes; None for tags without.
         fix: Newest ranged position.
         ranged: Zone by ranged positions.
@@ -142,6 +181,7 @@ class TagState(msgspec.Struct, array_like=True):
         reported: Zone by reported positions.
         reported_method: "gps" or "reported".
         claimed: Zone by other systems' claims.
+        claimed_by: Id of the newest of those.
         read: Zone by taps, portals and phone scans.
         read_by: Event id, gateway and wording of the newest of those; None if there was none.
         zone_id: Confirmed zone over all sources.
@@ -160,8 +200,6 @@ class TagState(msgspec.Struct, array_like=True):
         written_x_m: Position that was written then.
         written_y_m: Position that was written then.
         late: Readings that came too late to count.
-        position: Log position of the newest event about it.
-        event: Id of that event.
         habits: How it is usually heard.
     """
 
@@ -169,12 +207,24 @@ class TagState(msgspec.Struct, array_like=True):
     site_id: str | None = None
     now_s: float = 0.0
     settle_s: float = 0.0
-    window_s: float = 15.0
     interval_s: float = 0.0
     learned: bool = False
-    links: dict[str, Link] = {}
+    power_db: float = 0.0
+    overdue_s: float = 0.0
+    waits: list[Reading] = []
+    waits_s: float | None = None
+    waits_at: str = ""
+    waits_position: int = 0
+    waits_event: UUID = NO_EVENT
+    choir: int = 0
+    sought_s: float = 0.0
     gaps_s: list[float] = []
+    pacer_id: str | None = None
+    pacer_db: float = 0.0
+    paced_s: float = 0.0
+    gaps_ever: int = 0
     radio: Hold = msgspec.field(default_factory=Hold)
+    track: Track | None = None
     nearest_id: str | None = None
     ranging: Ranging | None = None
     fix: Point | None = None
@@ -183,6 +233,7 @@ class TagState(msgspec.Struct, array_like=True):
     reported: Hold = msgspec.field(default_factory=Hold)
     reported_method: str = "reported"
     claimed: Hold = msgspec.field(default_factory=Hold)
+    claimed_by: bytes = b""
     read: Hold = msgspec.field(default_factory=Hold)
     read_by: tuple[bytes, str, str] | None = None
     zone_id: str | None = None
@@ -200,8 +251,6 @@ class TagState(msgspec.Struct, array_like=True):
     written_x_m: float | None = None
     written_y_m: float | None = None
     late: int = 0
-    position: int = 0
-    event: bytes = b""
     habits: Habits = msgspec.field(default_factory=Habits)
 
 
@@ -215,10 +264,15 @@ class GatewayState(msgspec.Struct, array_like=True):
         alive_since_s: Start of the present stretch without a gap of `gateway_timeout_s`.
         resumed_s: Start of the present stretch without a gap of `silence_grace_s`.
         sighted_s: Newest event time of a sighting by it; None if none.
-        minute: Minute since 1970 that is being counted.
+        hears: Whether it ever heard a tag that speaks by itself.
+        skew_s: What its clock is believed to be ahead of the site's, and corrected by, seconds.
+        off_low_s: Least distance of its times from the common time in the present window.
+        off_high_s: Greatest distance.
+        lonely: Whether it heard so few tags lately that its silence is theirs.
+        minute_end_s: When the minute that is being counted ends, seconds since 1970.
         tags: Tags heard in that minute, with the number of readings.
+        minute_count: Readings in that minute.
         last_tags: Tags heard in the minute before; 0 if it was silent then.
-        usual_tags: Tags heard in the last minute before this one in which it heard any.
         last_count: Readings in the minute before.
         online: What its last status said.
         ahead_s: How far its clock was ahead of the recording, when it was not believed.
@@ -233,16 +287,48 @@ class GatewayState(msgspec.Struct, array_like=True):
     alive_since_s: float = 0.0
     resumed_s: float = 0.0
     sighted_s: float | None = None
-    minute: int = 0
+    hears: bool = False
+    skew_s: float = 0.0
+    off_low_s: float = math.inf
+    off_high_s: float = -math.inf
+    lonely: bool = True
+    minute_end_s: float = 0.0
     tags: dict[str, int] = {}
+    minute_count: int = 0
     last_tags: int = 0
-    usual_tags: int = 0
     last_count: int = 0
     online: bool | None = None
     ahead_s: float | None = None
     written_s: float | None = None
     count: int = 0
     position: int = 0
+
+    def turn_minute(self, at_s: float) -> None:
+        """Begin to count another minute."""
+        previous = at_s < self.minute_end_s + 60.0
+        self.last_tags = len(self.tags) if previous else 0
+        self.last_count = self.minute_count if previous else 0
+        self.lonely = len(self.tags) < TELLING_TAGS
+        self.minute_end_s = (at_s // 60.0 + 1.0) * 60.0
+        self.tags, self.minute_count = {}, 0
+
+
+LEAST_GATHER_S: Final = 0.2
+"""Shortest time for which the readings of one advert wait for each other, seconds."""
+
+
+class SiteTimes(msgspec.Struct, array_like=True):
+    """How the clocks of a site's gateways go together.
+
+    Attributes:
+        gather_s: How long readings wait for each other, seconds.
+        base_s: Common time of the gateways by their own clocks, seconds.
+        window_s: When the present window of learning their distances from it began.
+    """
+
+    gather_s: float = LEAST_GATHER_S
+    base_s: float = 0.0
+    window_s: float = 0.0
 
 
 class State(msgspec.Struct, kw_only=True):
@@ -254,6 +340,7 @@ class State(msgspec.Struct, kw_only=True):
         tags: By tag id.
         gateways: By gateway id.
         watermarks_s: Newest event time heard from any gateway of a site, by site id.
+        times: How the clocks of its gateways are, by site id.
         counters: What was not used, by reason.
         coverage: Who hears the tags of a zone, by zone id.
         ears: What gateways told of themselves, by gateway id.
@@ -264,6 +351,7 @@ class State(msgspec.Struct, kw_only=True):
     tags: dict[str, TagState] = {}
     gateways: dict[str, GatewayState] = {}
     watermarks_s: dict[str, float] = {}
+    times: dict[str, SiteTimes] = {}
     counters: dict[str, int] = {}
     coverage: dict[str, ZoneHearing] = {}
     ears: dict[str, Ear] = {}
@@ -271,14 +359,6 @@ class State(msgspec.Struct, kw_only=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(State).decode
-
-
-_decode_tag = msgspec.msgpack.Decoder(TagState).decode
-
-
-def copy_of(tag: TagState) -> TagState:
-    """Return a deep copy of a tag's memory: looking at windows trims them."""
-    return _decode_tag(_encode(tag))
 
 
 def pack(state: State) -> bytes:

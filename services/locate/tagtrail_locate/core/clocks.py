@@ -1,0 +1,276 @@
+"""How far the time of a site has come, and which of its gateways have told up to when.
+
+Gateways deliver in batches, one after the other, and some are late. A reading is used once every
+gateway that speaks has told up to its time, so that all who heard one advert decide together; a
+gateway that lags behind is waited for only as long as the site's messages are usually mixed up.
+Everything here follows from event times in log order; the wall clock plays no part.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from typing import Final
+
+from tagtrail_locate.core.state import LEAST_GATHER_S, GatewayState, SiteTimes, State
+
+IDLE_S: Final = 5.0
+"""A gateway that is further behind the newest time of its site is not waited for."""
+
+MOST_GATHER_S: Final = 1.5
+"""Longest waiting time: gateways that send once a second, one after the other."""
+
+SLACK_S: Final = 0.05
+"""Clocks in step by NTP still differ by so much: readings of one advert do not carry one time."""
+
+BASE_S: Final = 1.0
+WINDOW_S: Final = 10.0
+"""How often the common time of a site's gateways, and each one's distance from it, are taken."""
+
+STEADY_S: Final = 4.0
+"""A gateway whose distance varies more within a window catches up on a buffer, and is not judged."""
+
+SKEWED_S: Final = 1.0
+"""A distance up to this is the rhythm of messages; beyond it the gateway's clock is wrong."""
+
+MIDDLE_S: Final = 0.25
+"""Usual distance: the common time is on average half a period old."""
+
+FEWEST_CLOCKS: Final = 3
+"""With fewer gateways nothing tells which clock is the wrong one."""
+
+FADE: Final = 0.999
+"""Share of the learned disorder that remains after one more event: it is forgotten in seconds."""
+
+
+class Clock:
+    """The time of one site.
+
+    Attributes:
+        site_id: The site; "" for gateways without one.
+        newest_s: Newest event time of anything its gateways said.
+        low_s: Time up to which every gateway that is not idle has told.
+        lasts: Newest event time per gateway, in the order of `names`; 0 for those that do not
+            hear tags by radio.
+        resumed: Start of its present stretch without a pause, likewise.
+        lonely: Whether it hears so few tags that its silence is theirs, likewise.
+        names: Gateways of the site, in the order in which they appeared.
+        base_s: Common time of the gateways by their own clocks, at most `BASE_S` old.
+        window_s: When the present window began.
+        due: (time of the first reading that waits, tag id): a heap.
+        checks: (time at which silence must be judged, tag id): a heap.
+    """
+
+    __slots__ = (
+        "_expires_s",
+        "_low_index",
+        "base_s",
+        "checks",
+        "due",
+        "gateways",
+        "gather_s",
+        "lasts",
+        "lonely",
+        "low_s",
+        "names",
+        "newest_s",
+        "resumed",
+        "site_id",
+        "window_s",
+    )  # fmt: skip
+
+    def __init__(self, site_id: str, newest_s: float, times: SiteTimes) -> None:
+        self.site_id = site_id
+        self.newest_s = newest_s
+        self.gather_s = times.gather_s
+        self.base_s = times.base_s
+        self.window_s = times.window_s
+        self.gateways: list[GatewayState | None] = []
+        self.low_s = 0.0
+        self.lasts: list[float] = []
+        self.resumed: list[float] = []
+        self.lonely: list[bool] = []
+        self.names: list[str] = []
+        self.due: list[tuple[float, str]] = []
+        self.checks: list[tuple[float, str]] = []
+        self._low_index = -1
+        self._expires_s = 0.0
+
+    def join(self, gateway: GatewayState) -> int:
+        """Take in a gateway; returns its index in `lasts`."""
+        self.names.append(gateway.gateway_id)
+        self.gateways.append(gateway)
+        self.lasts.append(gateway.last_s if gateway.hears else 0.0)
+        self.resumed.append(gateway.resumed_s)
+        self.lonely.append(gateway.lonely)
+        self.find_low()
+        return len(self.names) - 1
+
+    def leave(self, index: int) -> None:
+        """Let a gateway go: nobody waits for it any longer."""
+        self.names[index], self.lasts[index], self.gateways[index] = "", 0.0, None
+        self.find_low()
+
+    def told(self, post: Post, at_s: float, pause_s: float) -> None:
+        """Note that a gateway told something newer than before.
+
+        Args:
+            post: The gateway; its `last_s` is older than `at_s`.
+            at_s: Event time by the site's clock, seconds.
+            pause_s: Silence after which it begins a new stretch, seconds.
+        """
+        gateway, index, newest_s = post.gateway, post.index, self.newest_s
+        if at_s - gateway.last_s > pause_s:
+            gateway.resumed_s = self.resumed[index] = at_s
+        gateway.last_s = at_s
+        off_s = at_s + gateway.skew_s - self.base_s
+        if off_s < gateway.off_low_s:
+            gateway.off_low_s = off_s
+        if off_s > gateway.off_high_s:
+            gateway.off_high_s = off_s
+        if at_s > newest_s:
+            self.newest_s = newest_s = at_s
+            if newest_s - self.base_s >= BASE_S:
+                self._find_base()
+        if not gateway.hears:
+            return
+        before_s, self.lasts[index] = self.lasts[index], at_s
+        late_s = newest_s - at_s
+        gather_s = self.gather_s * FADE
+        if gather_s < late_s <= MOST_GATHER_S:
+            gather_s = late_s
+        self.gather_s = max(LEAST_GATHER_S, gather_s)
+        if index == self._low_index or newest_s >= self._expires_s or before_s <= newest_s - IDLE_S:
+            self.find_low()
+
+    def find_low(self) -> None:
+        """Find the time up to which every gateway that is not idle has told."""
+        oldest_s = self.newest_s - IDLE_S
+        low_s, low_index = self.newest_s, -1
+        for index, last_s in enumerate(self.lasts):
+            if oldest_s < last_s <= low_s:
+                low_s, low_index = last_s, index
+        self.low_s, self._low_index = low_s, low_index
+        self._expires_s = low_s + IDLE_S
+
+    def ready_s(self) -> float:
+        """Return the time up to which readings need not wait any longer."""
+        return max(self.low_s - SLACK_S, self.newest_s - self.gather_s)
+
+    def _find_base(self) -> None:
+        told = [g for g in self.gateways if g is not None and g.off_low_s <= g.off_high_s]
+        if self.newest_s - self.window_s >= WINDOW_S:
+            self.window_s = self.newest_s
+            for index, gateway in enumerate(self.gateways):
+                if gateway is not None:
+                    self._judge(index, gateway, len(told) >= FEWEST_CLOCKS)
+        times = sorted(g.last_s + g.skew_s for g in told) or [self.newest_s]
+        middle = len(times) // 2
+        median = times[middle] if len(times) % 2 else 0.5 * (times[middle - 1] + times[middle])
+        self.base_s = median if self.newest_s - median < 2.0 * WINDOW_S else self.newest_s
+
+    def _judge(self, index: int, gateway: GatewayState, judged: bool) -> None:
+        """Take a gateway's distance from the common time over a window as its clock's error."""
+        low_s, high_s = gateway.off_low_s, gateway.off_high_s
+        gateway.off_low_s, gateway.off_high_s = math.inf, -math.inf
+        if not judged or high_s - low_s > STEADY_S or high_s < low_s:
+            return
+        found_s = 0.5 * (low_s + high_s) - MIDDLE_S
+        skew_s = found_s if abs(found_s) > SKEWED_S else 0.0
+        if abs(skew_s - gateway.skew_s) <= 0.5 * SKEWED_S:
+            return
+        moved_s = skew_s - gateway.skew_s
+        gateway.skew_s = skew_s
+        if gateway.last_s:
+            gateway.last_s -= moved_s
+            gateway.resumed_s -= moved_s
+            self.resumed[index] = gateway.resumed_s
+            if gateway.hears:
+                self.lasts[index] = gateway.last_s
+            self.find_low()
+
+
+class Post:
+    """A gateway with its place in its site's clock, and what is looked up for each reading.
+
+    Attributes:
+        gateway: What is remembered of it.
+        name: Its id.
+        clock: Of its site.
+        site_id: The site; None for gateways without one.
+        index: In the clock.
+        counts: Whether what it hears says something about zones; None = to be looked up.
+        shift_db: What is added to its readings, see `levels.shift_of`.
+    """
+
+    __slots__ = ("clock", "counts", "gateway", "index", "name", "shift_db", "site_id")
+
+    def __init__(self, gateway: GatewayState, clock: Clock) -> None:
+        self.gateway = gateway
+        self.name = gateway.gateway_id
+        self.clock = clock
+        self.site_id = gateway.site_id
+        self.index = clock.join(gateway)
+        self.counts: bool | None = None
+        self.shift_db = 0.0
+
+
+class Clocks:
+    """The clocks of all sites, and the posts of all gateways.
+
+    Args:
+        state: Its gateways, watermarks, tags that wait and tags whose silence is watched give
+            the clocks that an engine would have that never stopped.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.posts: dict[str, Post] = {}
+        self.sites: dict[str, Clock] = {}
+        for gateway in state.gateways.values():
+            self.posts[gateway.gateway_id] = Post(gateway, self.of(gateway.site_id or ""))
+        for tag in state.tags.values():
+            if tag.check_s is not None:
+                self.of(tag.site_id or "").checks.append((tag.check_s, tag.tag_id))
+            if tag.waits_s is not None:
+                self.of(tag.waits_at).due.append((tag.waits_s, tag.tag_id))
+        for clock in self.sites.values():
+            heapq.heapify(clock.checks)
+            heapq.heapify(clock.due)
+
+    def of(self, site_id: str) -> Clock:
+        """Return the clock of a site; a new one begins at the site's watermark."""
+        clock = self.sites.get(site_id)
+        if clock is None:
+            newest_s = self._state.watermarks_s.get(site_id, 0.0)
+            times = self._state.times.get(site_id) or SiteTimes()
+            clock = self.sites[site_id] = Clock(site_id, newest_s, times)
+        return clock
+
+    def post(self, gateway: GatewayState) -> Post:
+        """Give a gateway a post at its site; the one it had elsewhere is left."""
+        site_id = gateway.site_id or ""
+        post = self.posts.get(gateway.gateway_id)
+        if post is not None:
+            if post.clock.site_id == site_id:
+                return post
+            post.clock.leave(post.index)
+        post = self.posts[gateway.gateway_id] = Post(gateway, self.of(site_id))
+        return post
+
+    def look_up_again(self) -> None:
+        """Have everything looked up anew that follows from the configuration."""
+        for post in self.posts.values():
+            post.counts = None
+
+    def forget(self, gateway_id: str) -> None:
+        """Take away the post of a gateway that was retired."""
+        post = self.posts.pop(gateway_id, None)
+        if post is not None:
+            post.clock.leave(post.index)
+
+    def store(self) -> None:
+        """Write the watermarks and waiting times into the state."""
+        told = [(s, c) for s, c in sorted(self.sites.items()) if c.newest_s > 0.0]
+        self._state.watermarks_s = {s: c.newest_s for s, c in told}
+        self._state.times = {s: SiteTimes(c.gather_s, c.base_s, c.window_s) for s, c in told}

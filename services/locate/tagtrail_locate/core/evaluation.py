@@ -1,0 +1,139 @@
+"""Computes the evaluations that became due: filter, zone decision, rows and facts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tagtrail_locate.core import answers, sources, zones
+from tagtrail_locate.core.effects import Effects
+from tagtrail_locate.core.jobs import Course, Job, by_rounds
+from tagtrail_locate.core.site_model import Answers, SiteModel, model_of
+from tagtrail_locate.core.state import State, TagState
+from tagtrail_locate.core.thresholds import FullFence, Thresholds
+
+
+class Evaluator:
+    """Computes jobs; holds the filters of the sites, which follow from the registry.
+
+    Args:
+        state: The memory.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._models: dict[str, tuple[int, SiteModel | None]] = {}
+        self._fences: dict[tuple[str, str | None], FullFence] = {}
+        self._fences_of: Thresholds | None = None
+
+    def model(self, site_id: str) -> SiteModel | None:
+        """Return the filter of a site as it is configured now; None if it can tell no zone."""
+        version = self._state.registry.plans.get(site_id, 0)
+        known = self._models.get(site_id)
+        if known is None or known[0] != version:
+            known = self._models[site_id] = (version, model_of(self._state.registry, site_id))
+        return known[1]
+
+    def _fence(self, site_id: str, zone_id: str | None) -> FullFence:
+        thresholds = self._state.registry.thresholds
+        if thresholds is not self._fences_of:
+            self._fences, self._fences_of = {}, thresholds
+        found = self._fences.get((site_id, zone_id))
+        if found is None:
+            found = self._fences[site_id, zone_id] = thresholds.fence_of(site_id, zone_id)
+        return found
+
+    def counts(self, site_id: str, gateway_id: str) -> bool:
+        """Tell whether what a gateway hears says something about zones."""
+        model = self.model(site_id)
+        return model is not None and gateway_id in model.index
+
+    def unhear(self, tag: TagState, gateway_id: str) -> None:
+        """Take a gateway at its word that it no longer hears a tag."""
+        track = tag.track
+        model = self.model(track.site_id) if track is not None else None
+        if track is not None and model is not None and track.form == model.form:
+            track.head = model.unheard(track.head, gateway_id)
+
+    def run(self, jobs: Sequence[Job], effects: Effects) -> None:
+        """Compute jobs, and write out what follows.
+
+        Args:
+            jobs: In the order in which they became due.
+            effects: Rows and facts are added.
+        """
+        for turn in by_rounds(jobs):
+            by_site: dict[str, list[Job]] = {}
+            for job in turn:
+                by_site.setdefault(job.site_id, []).append(job)
+            for site_id, own in by_site.items():
+                model = self.model(site_id)
+                if model is not None:
+                    self._run(model, own, effects)
+
+    def _run(self, model: SiteModel, jobs: list[Job], effects: Effects) -> None:
+        thresholds = self._state.registry.thresholds
+        keep_s, grace_s = thresholds.keep_s, thresholds.silence_grace_s
+        courses = [Course(job, model, keep_s) for job in jobs]
+        told: dict[int, Answers] = {}
+        going = [course for course in courses if course.looks]
+        while going:
+            looks = [course.looks.pop() for course in going]
+            for course, look, (memory, unheard, said) in zip(
+                going, looks, model.step(going, looks, grace_s), strict=True
+            ):
+                course.took(look.at_s, memory)
+                if said is not None:
+                    course.track.unheard = unheard
+                    told[course.job.order] = said
+            going = [course for course in going if course.looks]
+        for course in courses:
+            if course.late:
+                course.job.tag.late += course.late
+                sources.count(self._state, "late", course.late)
+            found = told.get(course.job.order)
+            if found is not None:
+                course.finish(keep_s)
+                self._decide(model, course, found, effects)
+
+    def _decide(self, model: SiteModel, course: Course, told: Answers, effects: Effects) -> None:
+        job, track = course.job, course.track
+        tag, hold = job.tag, job.tag.radio
+        track.zones, track.x_m, track.y_m = told.data, told.x_m, told.y_m
+        track.radius_95_m = told.radius_95_m
+        tag.now_s = now_s = max(tag.now_s, track.head_s)
+        hold.heard_s = now_s
+        tag.nearest_id = max(job.readings, key=_level)[1]
+        best_id = model.zone_ids[told.best] if told.best < len(model.zone_ids) else None
+        if hold.zone_id is not None and best_id == hold.zone_id:
+            if hold.reason != "most_probable":
+                zones.dismiss(hold, "most_probable")
+        else:
+            self._contest(model, course, told, best_id)
+        held = model.zone_index.get(hold.zone_id or "", len(model.zone_ids))
+        hold.confidence = told.zones[held]
+        cause = answers.Cause(
+            job.order, job.position, job.caused_at, job.cause, job.site_id, job.last_heard_s,
+            job.interval_s,
+        )  # fmt: skip
+        answers.settle(self._state, effects, tag, cause)
+
+    def _contest(
+        self, model: SiteModel, course: Course, told: Answers, best_id: str | None
+    ) -> None:
+        registry, job, hold = self._state.registry, course.job, course.job.tag.radio
+        thresholds = registry.thresholds
+        fence = self._fence(job.site_id, hold.zone_id)
+        now_s = job.tag.now_s
+        settling = now_s - job.settle_s < thresholds.settle_s
+        held = near = told.zones[-1] if hold.zone_id is None else 0.0
+        held_at = model.zone_index.get(hold.zone_id or "")
+        if held_at is not None and hold.zone_id is not None:
+            held = told.zones[held_at]
+            if held < thresholds.exit_probability and not settling:
+                near = model.near(told.belief, registry, hold.zone_id, fence.exit_tolerance_m)
+        view = zones.View(best_id, told.zones[told.best], held, near)
+        zones.decide(hold, view, now_s, fence, thresholds, settling=settling)
+
+
+def _level(reading: tuple[float, str, float, bytes]) -> tuple[float, str]:
+    return (reading[2], reading[1])

@@ -1,0 +1,189 @@
+"""Evaluations of tags that became due, computed together: many tags at once, round by round.
+
+When an evaluation is due follows from the log alone. When it is computed does not matter: a job
+holds everything that it depends on as it was when it became due, and each tag's jobs are computed
+in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from tagtrail_locate.core.site_model import SiteModel
+from tagtrail_locate.core.state import Reading, TagState, Track
+
+STEP_S: Final = 0.5
+"""Readings within this time are one look at the tag: it moves less than a metre meanwhile."""
+
+MOST_RECENT: Final = 512
+"""Readings kept for computing anew; a tag that shouts more is computed anew from later on."""
+
+
+class Job(NamedTuple):
+    """One evaluation.
+
+    Attributes:
+        order: Running number of what came out of the log; jobs and facts share it.
+        tag: The tag.
+        site_id: Site whose gateways heard it.
+        readings: What was heard since the evaluation before, in order of arrival.
+        position: Log position at which it became due.
+        caused_at: Log position of the newest of the readings.
+        cause: Id of that event.
+        last_heard_s: Newest event time at which the tag was heard.
+        interval_s: Its expected interval, seconds.
+        names: Gateways of the site's clock.
+        lasts: Newest event time of each of them.
+        resumed: Start of each one's present stretch without a pause.
+        lonely: Whether it hears so few tags that its silence is theirs.
+        settle_s: When the tag (re)appeared.
+    """
+
+    order: int
+    tag: TagState
+    site_id: str
+    readings: list[Reading]
+    position: int
+    caused_at: int
+    cause: UUID
+    last_heard_s: float
+    interval_s: float
+    names: list[str]
+    lasts: list[float]
+    resumed: list[float]
+    lonely: list[bool]
+    settle_s: float
+
+
+class Look(NamedTuple):
+    """Readings of one tag that are taken together.
+
+    Attributes:
+        at_s: Time of the newest of them, seconds.
+        readings: In order of time.
+    """
+
+    at_s: float
+    readings: list[Reading]
+
+
+class Course:
+    """The way of one job through the filter: where it starts, and the looks it takes.
+
+    Attributes:
+        job: The job.
+        track: The tag's track, changed in place.
+        memory: What is remembered now.
+        at_s: Its time; None before the first look.
+        looks: Looks that remain, the next one last.
+        late: Readings that came too late.
+        new: Whether there is anything new.
+    """
+
+    __slots__ = ("at_s", "job", "late", "looks", "memory", "mid_after_s", "new", "track")
+
+    def __init__(self, job: Job, model: SiteModel, keep_s: float) -> None:
+        self.job = job
+        self.late = 0
+        self.mid_after_s: float | None = None
+        tag, track = job.tag, job.tag.track
+        if track is not None and track.site_id != job.site_id:
+            track = None
+        if track is not None and track.form != model.form:
+            track = None
+        readings = sorted(job.readings)
+        if track is None:
+            first_s = readings[0][0]
+            before_s = first_s - keep_s
+            track = Track(job.site_id, model.form, first_s, model.prior, before_s, model.prior)
+            tag.track = track
+            self.at_s: float | None = None
+        else:
+            tag.track = track
+            self.at_s = track.head_s
+            if readings[0][0] <= track.anchor_s:
+                kept = [r for r in readings if r[0] > track.anchor_s]
+                self.late = len(readings) - len(kept)
+                readings = kept
+        self.track = track
+        self.memory = track.head
+        self.looks: list[Look] = []
+        self.new = bool(readings)
+        if readings:
+            self._plan(readings)
+
+    def _plan(self, readings: list[Reading]) -> None:
+        track = self.track
+        if self.at_s is None or readings[0][0] > track.head_s:
+            self.looks = _looks(readings)
+            track.recent += readings
+        else:
+            track.recent = sorted([*track.recent, *readings])
+            again = track.recent
+            if track.mid_s is not None and readings[0][0] > track.mid_s:
+                again = [r for r in again if r[0] > track.mid_s]
+                self.memory, self.at_s = track.mid, track.mid_s
+            else:
+                self.memory, self.at_s = track.anchor, track.anchor_s
+                self.mid_after_s = track.mid_s
+            self.looks = _looks_anew(again, self.mid_after_s)
+        self.looks.reverse()
+
+    def took(self, at_s: float, memory: bytes) -> None:
+        """Note what is remembered after a look."""
+        self.memory, self.at_s = memory, at_s
+        track = self.track
+        if self.mid_after_s is not None and at_s >= self.mid_after_s:
+            track.mid, track.mid_s, self.mid_after_s = memory, at_s, None
+
+    def finish(self, keep_s: float) -> None:
+        """Store the newest belief, and let the oldest one give way when it is old enough."""
+        track = self.track
+        track.head = self.memory
+        track.head_s = head_s = track.head_s if self.at_s is None else self.at_s
+        if track.mid_s is None:
+            if head_s - track.anchor_s >= keep_s:
+                track.mid_s, track.mid = head_s, track.head
+        elif head_s - track.mid_s >= keep_s or len(track.recent) > MOST_RECENT:
+            track.anchor_s, track.anchor = track.mid_s, track.mid
+            track.recent = [r for r in track.recent if r[0] > track.anchor_s]
+            track.mid_s, track.mid = head_s, track.head
+
+
+def _looks(readings: list[Reading]) -> list[Look]:
+    """Cut readings in order of time into looks."""
+    if readings[-1][0] - readings[0][0] <= STEP_S:
+        return [Look(readings[-1][0], readings)]
+    looks: list[Look] = []
+    part: list[Reading] = []
+    for reading in readings:
+        if part and reading[0] - part[0][0] > STEP_S:
+            looks.append(Look(part[-1][0], part))
+            part = []
+        part.append(reading)
+    looks.append(Look(part[-1][0], part))
+    return looks
+
+
+def _looks_anew(readings: list[Reading], cut_s: float | None) -> list[Look]:
+    """Cut readings into looks, none of which lies across a time."""
+    if cut_s is None:
+        return _looks(readings)
+    before = [r for r in readings if r[0] <= cut_s]
+    after = readings[len(before) :]
+    return [look for part in (before, after) if part for look in _looks(part)]
+
+
+def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:
+    """Deal jobs out so that no tag is in a round twice, each tag's jobs in their order."""
+    rounds: list[list[Job]] = []
+    seen: dict[str, int] = {}
+    for job in jobs:
+        turn = seen.get(job.tag.tag_id, 0)
+        seen[job.tag.tag_id] = turn + 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(job)
+    return rounds

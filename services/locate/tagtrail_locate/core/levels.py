@@ -1,0 +1,53 @@
+"""Received power in a form that readings of all gateways and tags share.
+
+A normalised level is what a standard receiver would report of a tag that is received with -59 dBm
+at 1 m, the iBeacon convention: received power minus the power at 1 m that applies, plus -59.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tagtrail_locate.core.facts import Sighting
+from tagtrail_locate.core.registry import Registry
+from tagtrail_locate.core.smoothing import level_db
+
+STANDARD_DBM: Final = -59.0
+"""Power at 1 m that normalised levels refer to, dBm."""
+
+
+def shift_of(registry: Registry, gateway_id: str) -> float:
+    """Return what is added to a gateway's readings without an own power at 1 m, dB."""
+    power_dbm = registry.powers_dbm.get(gateway_id)
+    if power_dbm is None:
+        power_dbm = registry.thresholds.default_rssi_1m_dbm
+    return STANDARD_DBM - power_dbm
+
+
+def level_of(registry: Registry, fact: Sighting, shift_db: float, power_db: float) -> float | None:
+    """Return the normalised level of a sighting, dBm; None if it tells no power.
+
+    The power at 1 m is the message's own, else the gateway's, else the default; the last two are
+    corrected by what is registered of the tag. A distance without power stands for the level that
+    the gateway's path loss gives at that distance.
+
+    Args:
+        registry: Path loss of gateways.
+        fact: The sighting.
+        shift_db: Of its gateway, see `shift_of`.
+        power_db: What the tag sends above the standard, dB.
+    """
+    if fact.rssi_dbm is None:
+        return _of_distance(registry, fact)
+    if fact.rssi_1m_dbm is not None:
+        return fact.rssi_dbm - fact.rssi_1m_dbm + STANDARD_DBM
+    return fact.rssi_dbm + shift_db - power_db
+
+
+def _of_distance(registry: Registry, fact: Sighting) -> float | None:
+    if fact.distance_m is None:
+        return None
+    gateway = registry.gateways.get(fact.gateway_id)
+    exponent = gateway.path_loss_exponent if gateway is not None else None
+    loss_db = level_db(fact.distance_m, exponent or registry.thresholds.default_exponent)
+    return loss_db + STANDARD_DBM

@@ -1,0 +1,409 @@
+"""The live filter: a belief over cells per tag, for things that rest for long and are then moved.
+
+Goods rest for minutes to days. While one rests, every gateway's readings become one running mean;
+noise averages out, but what the map does not know of the place does not, however long one listens.
+So the evidence of a rest is that of its means, with the map's own error as its limit, and it is
+weighed against the belief with which the rest began. When the levels say that the tag was moved,
+that belief is spread over where it may have got to, through open ways only, and a new rest begins.
+The power of the tag is unknown by some decibels; that is integrated out, and learned from rest to
+rest.
+
+Arrays: b tags, g gateways, c cells. A tag's answer never depends on the other rows, nor its bytes
+on the machine: elementwise IEEE operations, sums along the last axis, and tables that are rounded
+when they are built.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tagtrail_locate.core.cells import Cells
+
+Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
+Booleans = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+NOISE_DB2: Final = 9.0
+"""Variance of one reading around its mean at rest, dB²: a still link of the public captures varies
+by 2.8 dB."""
+
+DRIFT_DB2: Final = 3.0
+"""Variance of what people and doors do to a link for some seconds, dB²."""
+
+FAST_READINGS: Final = 3.0
+"""Readings of the fast mean: two are chance or a body that passes, three begin to be a move."""
+
+FAST_S: Final = 12.0
+"""A fast mean that is older begins anew, seconds."""
+
+SLOW_READINGS: Final = 120.0
+"""Readings after which the mean of a rest begins to forget: two minutes of a tag at 1 Hz."""
+
+TESTED_READINGS: Final = 4.0
+"""A rest is contested by the fast means once it has so many readings."""
+
+CLIP_DB: Final = 8.0
+"""A reading further from its mean counts as being so far: bodies, collisions, reflections."""
+
+MOVED_BASE: Final = 9.0
+MOVED_PER_LINK: Final = 4.0
+"""Sum of squared deviations from which on a tag was moved: 13 for one link, 25 for four. A body in
+one of four links gives 10, in two of them 16; a carry of 5 m gives 40."""
+
+MOVING_S: Final = 6.0
+"""A tag is on its way for so long after its levels last said so, seconds."""
+
+DOUBT_READINGS: Final = 0.5
+"""n readings are worth n / (n + 0.5) of what the map can tell: the first ones may be of a body."""
+
+LOST_DBM: Final = -88.0
+"""A link that was stronger and is silent although its gateway listens says that the tag left. A
+weaker one is heard now and then anyway; its mean stands, and its silence says nothing more."""
+
+AWAY_M: Final = 3.0
+"""How far a tag has got when its levels tell that it was moved, standard deviation, metres."""
+
+WALK_M2_PER_S: Final = 0.7
+"""Diffusion per axis of what is carried or driven, m² per second."""
+
+DIFFUSED: Final = 0.2
+"""Share that passes to each of four neighbours at once; 0.25 would be the limit."""
+
+MOST_ROUNDS: Final = 8
+"""Rounds of diffusion at once; the rest is left to the chance of turning up anywhere."""
+
+LEARNED_READINGS: Final = 30.0
+"""A rest of so many readings teaches the power of its tag."""
+
+POWER_DB2: Final = 6.0
+LEAST_POWER_DB2: Final = 1.5
+"""Variance of tags' power around what is registered of them, at first and at best, dB²."""
+
+LEAST_UNHEARD: Final = 1e-4
+"""Least chance that a gateway hears nothing at a place, however near: it may be covered."""
+
+MOST_NATS: Final = 30
+STEPS_PER_NAT: Final = 32
+STEP_EXP: Final = 0.969233234476344081849
+"""exp(-1/32), from which the exponential's table is made by products."""
+
+HEAD: Final = 5
+SCALE, OFFSET, POWER, MOVED, PACE = range(HEAD)
+LINKS: Final = 6
+LAST, MEAN, COUNT, FAST, FASTS, EVER = range(LINKS)
+
+
+class Tags(NamedTuple):
+    """What is remembered of b tags.
+
+    Attributes:
+        head: Shape (b, 5): scale of the belief's bytes, power above the registered one in dB, its
+            variance in dB², time of the last move in seconds (0 = none), usual interval in seconds.
+        links: Shape (b, 6, g): time of the newest reading, mean level of the rest in dBm, its
+            readings, fast mean in dBm, its readings, readings ever.
+        base: Belief with which the rest began, shape (b, c), float32.
+    """
+
+    head: Floats
+    links: Floats
+    base: Singles
+
+
+class Heard(NamedTuple):
+    """One look at each of b tags.
+
+    Attributes:
+        at_s: Its time, shape (b,), seconds.
+        since_s: Time since the look before, shape (b,), seconds; 0 for the first.
+        levels_dbm: Mean level per gateway, shape (b, g); anything where nothing was heard.
+        counts: Readings behind it, shape (b, g); 0 = nothing was heard.
+        witness: Whether the gateway itself was heard up to that time, shape (b, g).
+        listening_s: Since when it listens without a pause, shape (b, g), seconds.
+        grace_s: Silence that is not yet held against a place, seconds.
+    """
+
+    at_s: Floats
+    since_s: Floats
+    levels_dbm: Floats
+    counts: Floats
+    witness: Booleans
+    listening_s: Floats
+    grace_s: float
+
+
+class Step(NamedTuple):
+    """What a look leads to.
+
+    Attributes:
+        tags: What is remembered now.
+        belief: Where the tags are, shape (b, c); sums to 1 per tag.
+        silent: Whose silence was held against places, shape (b, g).
+        carried: Rows of the tags that are on their way: only their `base` changed.
+    """
+
+    tags: Tags
+    belief: Singles
+    silent: Booleans
+    carried: Indices
+
+
+class RestFilter:
+    """The filter of one site; holds tables only, never a tag's belief.
+
+    Args:
+        grid: Cells, c of them.
+        mean_dbm: Expected level per gateway and cell, shape (g, c), dBm.
+        sd_db: Deviation of a rest's mean from it, shape (g, c) or (g, 1), dB.
+        anywhere: Chance that a moved tag turns up anywhere, 0 to 1.
+        unheard_share: Chance that a gateway hears none of several adverts at a cell, shape (g, c).
+    """
+
+    def __init__(
+        self,
+        grid: Cells,
+        mean_dbm: Floats,
+        sd_db: Floats,
+        *,
+        anywhere: float,
+        unheard_share: Floats,
+    ) -> None:
+        self.grid, self._anywhere = grid, np.float32(anywhere)
+        self.prior = (grid.presence / grid.presence.sum()).astype(np.float32)
+        self.mean_dbm = mean_dbm.astype(np.float32)
+        variance = np.broadcast_to(sd_db**2, mean_dbm.shape)
+        steady = variance + NOISE_DB2 / 20.0
+        self._weight = (1.0 / steady).astype(np.float32)
+        self._depth = _rounded(-0.5 * np.log(steady))
+        self._variance = variance.mean(axis=1)
+        self._unheard = _rounded(np.log(np.clip(unheard_share, LEAST_UNHEARD, 1.0)))
+        self._gates = tuple(gate.astype(np.float32) for gate in grid.gates)
+        self._exp = _exp_table()
+
+    @property
+    def gateways(self) -> int:
+        """Number of gateways."""
+        return len(self.mean_dbm)
+
+    def start(self, count: int) -> Tags:
+        """Return what is known of tags of which nothing was heard."""
+        head = np.zeros((count, HEAD))
+        head[:, POWER] = POWER_DB2
+        links = np.zeros((count, LINKS, self.gateways))
+        return Tags(head, links, np.tile(self.prior, (count, 1)))
+
+    def step(self, tags: Tags, heard: Heard) -> Step:
+        """Take a look at each tag.
+
+        Args:
+            tags: What is remembered; not changed.
+            heard: What was heard.
+        """
+        head, links = tags.head.copy(), tags.links.copy()
+        _note_pace(head, heard.since_s)
+        silent = _silent(head, links, heard)
+        fast, fasts = _fast(links, heard)
+        lost = silent & (links[:, COUNT] >= 1.0) & (links[:, MEAN] > LOST_DBM)
+        silent &= lost | (links[:, COUNT] == 0.0) | (links[:, LAST] < 0.0)
+        moved = _deviates(links, heard, fast, fasts) | _turns_up(links, heard)
+        moved |= np.logical_or.reduce(lost, axis=1)
+        moving = moved | ((head[:, MOVED] > 0.0) & (heard.at_s - head[:, MOVED] < MOVING_S))
+        base = tags.base
+        rows = np.flatnonzero(moving)
+        if rows.size:
+            base = base.copy()
+            part = Tags(head[rows], tags.links[rows], tags.base[rows])
+            base[rows] = self._carried(part, heard.since_s[rows], moved[rows])
+            head[rows] = self._learned(part)
+        head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
+        _follow(links, heard, fast, fasts, moving, silent)
+        found = Tags(head, links, base)
+        return Step(found, self.belief(found, silent), silent, rows)
+
+    def belief(self, tags: Tags, silent: Booleans | None = None) -> Singles:
+        """Return the belief about tags, shape (b, c): where the rest began, and its evidence."""
+        nats = self._nats(tags)[0]
+        if silent is not None:
+            for gateway in np.flatnonzero(np.logical_or.reduce(silent, axis=0)).tolist():
+                nats += silent[:, gateway, None] * self._unheard[gateway]
+        return self._normal(tags.base * self._exponential(nats))
+
+    def expected_dbm(self, tags: Tags) -> Floats:
+        """Return what each gateway is expected to hear, shape (b, g), dBm."""
+        belief = self.belief(tags)
+        found = [np.add.reduce(belief * row, axis=1) for row in self.mean_dbm]
+        return np.stack(found, axis=1) + tags.head[:, OFFSET, None]
+
+    def _nats(self, tags: Tags) -> tuple[Singles, Singles, Singles]:
+        """Return the evidence of the rests, and the weighted residual and weight of the power.
+
+        With residuals r and weights w of the links, and a power of variance t², the evidence is
+        -(sum of w r² - (sum of w r)² / (1/t² + sum of w)) / 2: the power is integrated out.
+        """
+        links, head = tags.links, tags.head
+        count = links[:, COUNT]
+        worth = count / (count + DOUBT_READINGS)
+        noise = NOISE_DB2 / np.maximum(count, 1.0)
+        worth *= (self._variance + NOISE_DB2 / 20.0) / (self._variance + noise)
+        worth = worth.astype(np.float32)
+        level = (links[:, MEAN] - head[:, OFFSET, None]).astype(np.float32)
+        shape = tags.base.shape
+        square, pull = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        total, depth = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        for gateway in np.flatnonzero(np.logical_or.reduce(count > 0.0, axis=0)).tolist():
+            own = worth[:, gateway, None]
+            away = level[:, gateway, None] - self.mean_dbm[gateway]
+            weight = own * self._weight[gateway]
+            pulled = weight * away
+            square += pulled * away
+            pull += pulled
+            total += weight
+            depth += own * self._depth[gateway]
+        slack = (1.0 / head[:, POWER]).astype(np.float32)[:, None] + total
+        nats = depth - np.float32(0.5) * (square - pull * pull / slack)
+        return nats, pull, slack
+
+    def _exponential(self, nats: Singles) -> Singles:
+        """Return exp(nats - most), from a table; where no tag can be does not count as most."""
+        inside = np.where(self.prior > 0.0, nats, np.float32(-3e38))
+        below = np.maximum.reduce(inside, axis=1)[:, None] - nats
+        below *= np.float32(STEPS_PER_NAT)
+        np.clip(below, 0.0, len(self._exp) - 1, out=below)
+        found: Singles = np.take(self._exp, np.rint(below, out=below).astype(np.int32))
+        return found
+
+    def _normal(self, mass: Singles) -> Singles:
+        total = np.add.reduce(mass, axis=1)[:, None]
+        lost = total < np.float32(1e-30)
+        if lost.any():
+            return np.where(lost, self.prior, mass / np.where(lost, np.float32(1.0), total))
+        mass /= total
+        return mass
+
+    def _learned(self, tags: Tags) -> Floats:
+        """Return the heads of tags whose rest ended: long rests teach the power."""
+        head = tags.head.copy()
+        nats, pull, slack = self._nats(tags)
+        belief = self._normal(tags.base * self._exponential(nats))
+        shift = np.add.reduce(belief * (pull / slack), axis=1).astype(np.float64)
+        left = np.add.reduce(belief / slack, axis=1).astype(np.float64)
+        taught = np.maximum.reduce(tags.links[:, COUNT], axis=1) >= LEARNED_READINGS
+        head[:, OFFSET] = np.where(taught, head[:, OFFSET] + shift, head[:, OFFSET])
+        head[:, POWER] = np.where(taught, np.maximum(left, LEAST_POWER_DB2), head[:, POWER])
+        return head
+
+    def _carried(self, tags: Tags, since_s: Floats, moved: Booleans) -> Singles:
+        """Return where tags may be that are on their way, from where they were believed to be."""
+        belief = self.belief(tags)
+        spread = np.where(moved, AWAY_M * AWAY_M / 2.0, 0.0) + WALK_M2_PER_S * np.minimum(
+            since_s, 30
+        )
+        spread /= self.grid.cell_m * self.grid.cell_m
+        rounds = np.clip(np.ceil(spread / DIFFUSED), 1.0, MOST_ROUNDS)
+        share = np.minimum(spread / rounds, DIFFUSED).astype(np.float32)
+        plane = belief.reshape(len(belief), self.grid.rows, self.grid.columns)
+        for turn in range(int(rounds.max())):
+            self._diffuse(plane, np.where(turn < rounds, share, np.float32(0.0))[:, None, None])
+        chance = np.where(moved, self._anywhere, self._anywhere * np.float32(0.2))[:, None]
+        spread_out: Singles = belief * (np.float32(1.0) - chance) + chance * self.prior
+        return spread_out
+
+    def _diffuse(self, plane: Singles, share: Singles) -> None:
+        east, west, north, south = self._gates
+        flow_x = plane[:, :, :-1] * (share * east) - plane[:, :, 1:] * (share * west)
+        flow_y = plane[:, :-1] * (share * north) - plane[:, 1:] * (share * south)
+        plane[:, :, :-1] -= flow_x
+        plane[:, :, 1:] += flow_x
+        plane[:, :-1] -= flow_y
+        plane[:, 1:] += flow_y
+
+
+def _note_pace(head: Floats, since_s: Floats) -> None:
+    gap = np.minimum(since_s, 600.0)
+    share = np.where(head[:, PACE] > 0.0, 0.2, 1.0)
+    head[:, PACE] += np.where(gap > 0.0, share * (gap - head[:, PACE]), 0.0)
+
+
+PATIENCE: Final = 2.5
+"""Usual intervals after which a gateway's silence is evidence: one lost advert is none."""
+
+
+def _silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
+    """Tell whose silence is evidence: who listened all the time, and should have heard by now.
+
+    One that said that it no longer hears the tag (newest time below 0) needs no patience.
+    """
+    patience = np.maximum(heard.grace_s, PATIENCE * head[:, PACE])[:, None]
+    since = np.maximum(links[:, LAST], heard.listening_s)
+    waited = (heard.at_s[:, None] - since > patience) | (links[:, LAST] < 0.0)
+    found: Booleans = (heard.counts == 0.0) & heard.witness & waited
+    return found
+
+
+def _fast(links: Floats, heard: Heard) -> tuple[Floats, Floats]:
+    """Return the fast means and their readings after the look, shape (b, g)."""
+    fresh = heard.at_s[:, None] - links[:, LAST] <= FAST_S
+    before = np.where(fresh, links[:, FASTS], 0.0)
+    after = np.minimum(before + heard.counts, np.maximum(FAST_READINGS, heard.counts))
+    share = heard.counts / np.maximum(after, 1.0)
+    mean = links[:, FAST] + share * (heard.levels_dbm - links[:, FAST])
+    told = heard.counts > 0.0
+    return np.where(told, mean, links[:, FAST]), np.where(told, after, before)
+
+
+def _deviates(links: Floats, heard: Heard, fast: Floats, fasts: Floats) -> Booleans:
+    """Tell which tags' fast means are too far from the means of their rest."""
+    count = links[:, COUNT]
+    tested = (heard.counts > 0.0) & (count >= TESTED_READINGS)
+    variance = NOISE_DB2 / np.maximum(fasts, 1.0) + NOISE_DB2 / np.maximum(count, 1.0) + DRIFT_DB2
+    off = fast - links[:, MEAN]
+    square = np.add.reduce(np.where(tested, off * off / variance, 0.0), axis=1)
+    number = np.add.reduce(tested, axis=1)
+    found: Booleans = (number > 0) & (square > MOVED_BASE + MOVED_PER_LINK * number)
+    return found
+
+
+def _turns_up(links: Floats, heard: Heard) -> Booleans:
+    """Tell which tags a gateway hears well all of a sudden that listened during their rest."""
+    rests = np.maximum.reduce(links[:, COUNT], axis=1) >= TESTED_READINGS
+    before_s = (heard.at_s - heard.since_s)[:, None]
+    new = (heard.counts > 0.0) & (links[:, COUNT] == 0.0) & (heard.levels_dbm > LOST_DBM)
+    new &= heard.listening_s < before_s
+    found: Booleans = rests & np.logical_or.reduce(new, axis=1)
+    return found
+
+
+def _follow(
+    links: Floats, heard: Heard, fast: Floats, fasts: Floats, moving: Booleans, silent: Booleans
+) -> None:
+    """Bring the links up to the look: running means at rest, the fast ones on the way."""
+    told = heard.counts > 0.0
+    count = np.minimum(links[:, COUNT] + heard.counts, SLOW_READINGS)
+    share = np.minimum(heard.counts / np.maximum(count, 1.0), 1.0)
+    off = heard.levels_dbm - links[:, MEAN]
+    clip = np.where(links[:, COUNT] >= TESTED_READINGS, CLIP_DB, 1e9)
+    mean = links[:, MEAN] + share * np.clip(off, -clip, clip)
+    way = moving[:, None]
+    links[:, MEAN] = np.where(told, np.where(way, fast, mean), links[:, MEAN])
+    kept = np.where(way, np.where(told, 1.0, 0.0), np.where(told, count, links[:, COUNT]))
+    links[:, COUNT] = np.where(silent, 0.0, kept)
+    links[:, FAST], links[:, FASTS] = fast, fasts
+    links[:, EVER] += heard.counts
+    links[:, LAST] = np.where(told, np.maximum(links[:, LAST], heard.at_s[:, None]), links[:, LAST])
+
+
+def _rounded(nats: Floats) -> Singles:
+    """Return a table in steps of 1/256 nat, so that the last bits of logarithms do not show."""
+    return (np.rint(nats * 256.0) / 256.0).astype(np.float32)
+
+
+def _exp_table() -> Singles:
+    table = np.empty(MOST_NATS * STEPS_PER_NAT + 1)
+    value = 1.0
+    for index in range(len(table)):
+        table[index] = value
+        value *= STEP_EXP
+    return table.astype(np.float32)

@@ -1,0 +1,95 @@
+"""Follows who is heard when, and judges silence when it is due; see `presence`."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Final
+
+from tagtrail_kernel.envelope import Recorded
+from tagtrail_locate.core import answers, coverage, presence, sources
+from tagtrail_locate.core.clocks import Clocks, Post
+from tagtrail_locate.core.effects import Effects
+from tagtrail_locate.core.state import State, TagState
+
+MOST_HEARD: Final = 48
+"""Gateways per tag whose last hearing is remembered for presence."""
+
+
+class Silence:
+    """The presence of all tags.
+
+    Args:
+        state: The memory.
+        clocks: The time of each site.
+    """
+
+    def __init__(self, state: State, clocks: Clocks) -> None:
+        self._state = state
+        self._clocks = clocks
+
+    def broken(self, tag: TagState, at_s: float, post: Post) -> bool:
+        """Note that a tag spoke; returns whether that ends a silence that was told of.
+
+        Args:
+            tag: Changed in place.
+            at_s: Event time, seconds.
+            post: Who heard it.
+        """
+        if tag.last_heard_s is None or at_s > tag.last_heard_s:
+            tag.last_heard_s = at_s
+        coverage.note(tag, post.name, at_s)
+        heard = tag.heard
+        if at_s > heard.get(post.name, 0.0):
+            heard[post.name] = at_s
+            if len(heard) > MOST_HEARD:
+                del heard[min(heard, key=lambda g: (heard[g], g))]
+        if tag.active_s is not None and at_s <= tag.active_s:
+            return False
+        tag.active_s = at_s
+        site_id = post.gateway.site_id
+        if site_id is not None and site_id != tag.site_id:
+            tag.site_id, tag.check_s = site_id, None
+        if tag.check_s is None:
+            self.check_at(tag, at_s + tag.overdue_s)
+        if tag.presence == "present":
+            return False
+        watermark_s = self._clocks.of(tag.site_id or "").newest_s or at_s
+        return watermark_s - at_s < tag.overdue_s
+
+    def end(self, effects: Effects, tag: TagState, at_s: float, event: Recorded) -> None:
+        """Tell that a tag is present again."""
+        self.check_at(tag, at_s + tag.overdue_s)
+        watermark_s = self._clocks.of(tag.site_id or "").newest_s or at_s
+        verdict = presence.Verdict("present", None, max(watermark_s - at_s, 0.0), 0.0)
+        answers.change_presence(self._state, effects, tag, verdict, at_s, event)
+
+    def check_at(self, tag: TagState, watermark_s: float) -> None:
+        """Have a tag's silence judged when its site's time has come that far."""
+        tag.check_s = watermark_s
+        heapq.heappush(self._clocks.of(tag.site_id or "").checks, (watermark_s, tag.tag_id))
+
+    def judge(self, effects: Effects, tag: TagState, watermark_s: float, event: Recorded) -> None:
+        """Judge a tag's silence now."""
+        self.learn(tag)
+        verdict = presence.judge(self._state, tag, watermark_s)
+        tag.check_s = None
+        if verdict.check_s is not None:
+            self.check_at(tag, verdict.check_s)
+        if verdict.presence != tag.presence or verdict.lost != tag.habits.lost:
+            answers.change_presence(self._state, effects, tag, verdict, watermark_s, event)
+
+    def learn(self, tag: TagState) -> None:
+        """Bring a tag's expected interval up to what was learned; a shorter one is judged sooner."""
+        sources.refresh(self._state, tag)
+        if tag.active_s is None or tag.check_s is None:
+            return
+        if tag.check_s > tag.active_s + tag.overdue_s:
+            self.check_at(tag, tag.active_s + tag.overdue_s)
+
+    def expect_anew(self, tag: TagState) -> None:
+        """Forget the learned interval, because the mode may have changed, and judge soon."""
+        tag.gaps_s = []
+        coverage.forget(tag)
+        sources.refresh(self._state, tag)
+        if tag.active_s is not None:
+            self.check_at(tag, tag.active_s)
