@@ -64,16 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    kinds = "\n".join(f"  {name:<12}{kind.words}" for name, kind in sorted(KINDS.items()))
-    run = _command(
-        commands, "run", _run, "hear and send until told to stop",
-        f"Kinds of [[input]] in the configuration:\n{kinds}",
-    )  # fmt: skip
-    run.add_argument(
-        "--until-done", action="store_true",
-        help="end when all inputs have ended (as of a recording) and everything is confirmed",
-    )  # fmt: skip
-    run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    _run_parser(commands)
     check = _command(commands, "check", _check, "look whether everything would work")
     _json(check)
     check.add_argument(
@@ -99,6 +90,19 @@ def _parser() -> argparse.ArgumentParser:
     aside.add_argument("--retry", action="store_true", help="queue them again")
     _json(aside)
     return parser
+
+
+def _run_parser(commands: Any) -> None:
+    kinds = "\n".join(f"  {name:<12}{kind.words}" for name, kind in sorted(KINDS.items()))
+    run = _command(
+        commands, "run", _run, "hear and send until told to stop",
+        f"Kinds of [[input]] in the configuration:\n{kinds}",
+    )  # fmt: skip
+    run.add_argument(
+        "--until-done", action="store_true",
+        help="end when all inputs have ended (as of a recording) and everything is confirmed",
+    )  # fmt: skip
+    run.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
 
 
 def _command(

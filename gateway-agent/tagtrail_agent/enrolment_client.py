@@ -75,36 +75,19 @@ def enrol(request: Request) -> Enrolled:
     """
     _demand_safe(request)
     folder = request.config_path.absolute().parent
-    credentials_path = folder / "credentials.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        remote.write_private(folder / ".enrolling", b"")
-        (folder / ".enrolling").unlink()
-    except OSError as error:
-        raise EnrolmentError(f"cannot write into {folder} ({error.strerror}); use sudo?") from error
+    _demand_writable(folder)
     answer = _redeemed(request)
     try:
         found = Enrolled(
             str(answer["gateway_id"]), str(answer["site_id"]), not request.config_path.exists()
         )
-        config_key = bytes.fromhex(answer["config_key"])
-        kept = {
-            "key": str(answer["key"]),
-            "config_key": config_key.hex(),
-            "mqtt_user": (answer.get("mqtt") or {}).get("user"),
-            "mqtt_password": (answer.get("mqtt") or {}).get("password"),
-        }
-        pushed = remote.verified(
-            json.dumps(answer["config"]).encode(),
-            key=config_key,
-            gateway_id=found.gateway_id,
-        )
+        credentials, pushed = _checked(answer, found.gateway_id)
     except (KeyError, TypeError, ValueError, AttributeError, RemoteConfigError) as error:
         raise EnrolmentError(
             f"the server's answer cannot be used ({error!r}); is it a newer or older version?"
         ) from error
     try:
-        remote.write_private(credentials_path, json.dumps(kept).encode())
+        remote.write_private(folder / "credentials.json", json.dumps(credentials).encode())
         if found.wrote_config:
             text = _config_text(request, answer)
             request.config_path.write_text(text, encoding="utf-8")
@@ -114,6 +97,30 @@ def enrol(request: Request) -> Enrolled:
         ) from error
     _keep_pushed(request, pushed)
     return found
+
+
+def _demand_writable(folder: Path) -> None:
+    """Look before the code is used up."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        remote.write_private(folder / ".enrolling", b"")
+        (folder / ".enrolling").unlink()
+    except OSError as error:
+        raise EnrolmentError(f"cannot write into {folder} ({error.strerror}); use sudo?") from error
+
+
+def _checked(answer: Any, gateway_id: str) -> tuple[dict[str, Any], remote.Pushed]:
+    """Return what goes into credentials.json, and the pushed configuration, well signed."""
+    config_key = bytes.fromhex(answer["config_key"])
+    mqtt = answer.get("mqtt") or {}
+    credentials = {
+        "key": str(answer["key"]),
+        "config_key": config_key.hex(),
+        "mqtt_user": mqtt.get("user"),
+        "mqtt_password": mqtt.get("password"),
+    }
+    raw = json.dumps(answer["config"]).encode()
+    return credentials, remote.verified(raw, key=config_key, gateway_id=gateway_id)
 
 
 def _demand_safe(request: Request) -> None:

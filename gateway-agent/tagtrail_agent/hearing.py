@@ -65,8 +65,8 @@ class Hearing:
         self._decode = decode_advert
         self._resolver = Resolver(enrolment, decode_advert)
         self._look_up = enrolled_traits(enrolment)
-        self._enrolment = enrolment
-        self._identities = _identities(enrolment)
+        self._ranges = enrolment.ranges
+        self._tag_ids = _tag_ids(enrolment)
         rules = rules or default_rules()
         self._filter = EdgeFilter(rules, self._traits_of, gateway_id) if filtering else None
         self._alarms = AlarmWatch(rules.alarms, alarm_sink, self._traits_of, gateway_id)
@@ -80,7 +80,7 @@ class Hearing:
 
     def knows(self, identity: str) -> bool:
         """Return whether an identity may leave: it is enrolled, or in an enrolled range."""
-        return identity in self._identities or identity.startswith(self._enrolment.ranges)
+        return identity in self._tag_ids or identity.startswith(self._ranges)
 
     def hear(self, heard: Sequence[Advert | Reading]) -> None:
         """Take a batch; when this returns, what passed the filter survives a kill."""
@@ -123,7 +123,7 @@ class Hearing:
     def adopt(self, enrolment: Enrolment, rules: Rules | None) -> None:
         """Go on with other tags, and other rules unless None."""
         self._look_up = enrolled_traits(enrolment)
-        self._enrolment, self._identities = enrolment, _identities(enrolment)
+        self._ranges, self._tag_ids = enrolment.ranges, _tag_ids(enrolment)
         self._resolver = Resolver(enrolment, self._decode, self._resolver.counts)
         if self._filter is not None:
             self._filter.adopt(rules)
@@ -149,6 +149,21 @@ class Hearing:
             body=compact(item_of(reading, receiver)),
         )
 
+    def without_addresses(self, members: Any) -> Any:
+        """Return figures in which tags go by their ids: identities hold radio addresses."""
+        if isinstance(members, list):
+            return [self.without_addresses(m) for m in members]
+        if not isinstance(members, dict):
+            return members
+        named = {k: self.without_addresses(v) for k, v in members.items() if k != "tag"}
+        tag = members.get("tag")
+        if isinstance(tag, str):
+            tag_id = named["tag_id"] = self._tag_ids.get(tag)
+            for name, value in named.items():
+                if isinstance(value, str):
+                    named[name] = value.replace(tag, tag_id or "a tag")
+        return named
+
     def figures(self) -> dict[str, Any]:
         """Return what the gateway's status says about hearing, identity, filter and alarms."""
         figures: dict[str, Any] = {
@@ -158,8 +173,9 @@ class Hearing:
         if self._filter is not None:
             figures["filter"] = self._filter.figures()
         figures.update(self._alarms.figures())
-        return figures
+        named: dict[str, Any] = self.without_addresses(figures)
+        return named
 
 
-def _identities(enrolment: Enrolment) -> frozenset[str]:
-    return frozenset(i for tag in enrolment.tags for i in tag.identities)
+def _tag_ids(enrolment: Enrolment) -> dict[str, str]:
+    return {i: tag.tag_id for tag in enrolment.tags for i in tag.identities}

@@ -62,7 +62,9 @@ class Heartbeat:
         figures = self.figures()
         alarms = list(self._agent.alarms)
         if alarms:
-            figures["alarms"] = [alarm.figures() for alarm in alarms]
+            figures["alarms"] = self._agent.hearing.without_addresses(
+                [alarm.figures() for alarm in alarms]
+            )
         self._write(figures)
         try:
             await self._agent.link.report(figures)

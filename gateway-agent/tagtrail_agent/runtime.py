@@ -69,18 +69,7 @@ class Agent:
         )
         self.alarms: list[Alarm] = []
         self.pushed = self._kept()
-        self.hearing = Hearing(
-            self.outbox,
-            enrolment=self.enrolment(self.pushed),
-            rules=self._rules(),
-            filtering=config.filter.enabled,
-            decode_advert=load_models(*map(config.beside, config.tags.models)).decoder().decode,
-            clock=self.clock,
-            server_time=self.server_time,
-            boot=self.boot,
-            gateway_id=config.gateway.id,
-            alarm_sink=_Alarms(self.alarms, LogAndFile(config.state / "alarms.json")),
-        )
+        self.hearing = self._made_hearing()
         self.configuring = Configuring(self)
         self.link = link_of(config, self.credentials, self.configuring.notice)
         self.sender = Sender(
@@ -95,6 +84,22 @@ class Agent:
         self.updating = Updating(self)
         self.heartbeat = Heartbeat(self)
         self._stop = asyncio.Event()
+
+    def _made_hearing(self) -> Hearing:
+        config = self.config
+        catalogue = load_models(*map(config.beside, config.tags.models))
+        return Hearing(
+            self.outbox,
+            enrolment=self.enrolment(self.pushed),
+            rules=self._rules(),
+            filtering=config.filter.enabled,
+            decode_advert=catalogue.decoder().decode,
+            clock=self.clock,
+            server_time=self.server_time,
+            boot=self.boot,
+            gateway_id=config.gateway.id,
+            alarm_sink=_Alarms(self.alarms, LogAndFile(config.state / "alarms.json")),
+        )
 
     def _enrolled(self, identity: str) -> bool:
         return self.hearing.knows(identity)
@@ -185,7 +190,7 @@ class Agent:
                 ("force", self._for_ever("force", self._force)),
             )
         ]
-        hearing = [asyncio.create_task(i.run(self.hearing), name=i.name) for i in self.inputs]
+        hearing = [asyncio.create_task(self._hear(one), name=one.name) for one in self.inputs]
         stopping = asyncio.create_task(stop.wait())
         if until_done:
             tasks.append(asyncio.create_task(self._stop_when_done(hearing, stop)))

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import paho.mqtt.client as paho
 import pytest
 from tests.support.agents import GATEWAY, SITE, ingest_server
 
@@ -34,11 +35,18 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[Gateway]:
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
-        self._client.on_subscribe = lambda *_a: loop.call_soon_threadsafe(ready.set)
-        self._client.on_connect = lambda c, *_a: c.subscribe(f"{TOPIC}/confirmed", qos=1)
-        self._client.on_message = lambda _c, _u, m: loop.call_soon_threadsafe(
-            self._heard.put_nowait, json.loads(m.payload)
-        )
+
+        def subscribed(*_args: Any) -> None:
+            loop.call_soon_threadsafe(ready.set)
+
+        def connected(client: paho.Client, *_args: Any) -> None:
+            client.subscribe(f"{TOPIC}/confirmed", qos=1)
+
+        def heard(_client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+            loop.call_soon_threadsafe(self._heard.put_nowait, json.loads(message.payload))
+
+        self._client.on_subscribe, self._client.on_connect = subscribed, connected
+        self._client.on_message = heard
         parts = urlsplit(self._url)
         self._client.connect(parts.hostname or "", parts.port or 0)
         self._client.loop_start()

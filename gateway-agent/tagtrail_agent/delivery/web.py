@@ -118,7 +118,7 @@ class Web:
         except (http.client.RemoteDisconnected, ConnectionError) as error:
             self.close()
             if not kept:
-                raise UnreachableError(f"{self._host} ends the connection: {error}") from error
+                raise UnreachableError(_words(error, self._host)) from error
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise UnreachableError(_words(error, self._host)) from error
