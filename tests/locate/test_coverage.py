@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.support.locate_desk import LocateDesk
 from tests.support.locate_scene import START, Scene, alive, envelope, sighting, two_zones
-from tests.support.silence_world import HOUR, RECEPTION, Traveller, World, company
+from tests.support.silence_world import HOUR, RECEPTION, Traveller, World, company, played
 
 from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.events.gateways import GatewayReported
@@ -22,16 +22,10 @@ STAYING = company("a", "b", "out", interval_s=10.0)
 CALM = World(tags=STAYING, until_s=HOUR)
 
 
-def _played(world: World) -> Scene:
-    scene = Scene()
-    scene.give(world.log())
-    return scene
-
-
 @pytest.fixture(scope="module")
 def calm() -> Scene:
     """An hour of nine tags that stay, all gateways well."""
-    return _played(CALM)
+    return played(CALM)
 
 
 def test_the_share_of_a_zones_adverts_that_a_gateway_hears_is_learned(calm: Scene) -> None:
@@ -56,7 +50,7 @@ def test_weak_links_are_not_flattered_by_counting_from_a_hearing() -> None:
     shares = []
     for seed in range(8):
         tag = Traveller(route=((0.0, "far"),))
-        scene = _played(World(tags=(tag,), until_s=2 * HOUR, seed=seed))
+        scene = played(World(tags=(tag,), until_s=2 * HOUR, seed=seed))
         heard, missed = coverage.evidence(
             scene.engine.state, scene.engine.state.tags["tag-1"], "gw-b"
         )
@@ -68,7 +62,7 @@ def test_weak_links_are_not_flattered_by_counting_from_a_hearing() -> None:
 def test_time_in_which_a_gateway_was_down_is_not_held_against_it(calm: Scene) -> None:
     world = replace(CALM, dark={"gw-a": ((900.0, 2700.0),)})
 
-    state = _played(world).engine.state
+    state = played(world).engine.state
 
     learned = coverage.zone_share(state, "a", "gw-a")
     assert learned == pytest.approx(coverage.zone_share(calm.engine.state, "a", "gw-a"), abs=0.08)
@@ -77,7 +71,7 @@ def test_time_in_which_a_gateway_was_down_is_not_held_against_it(calm: Scene) ->
 
 def test_a_tag_that_moved_is_known_anew_within_minutes() -> None:
     tag = Traveller(route=((0.0, "a"), (HOUR, "out")))
-    state = _played(World(tags=(tag, *STAYING), until_s=HOUR + 900)).engine.state
+    state = played(World(tags=(tag, *STAYING), until_s=HOUR + 900)).engine.state
 
     heard, missed = coverage.evidence(state, state.tags["tag-1"], "gw-a")
 
@@ -116,7 +110,7 @@ def test_a_zone_that_one_gateway_hears_alone_is_blind_when_it_dies() -> None:
 def test_a_gateway_that_lives_and_hears_none_of_its_tags_is_deaf() -> None:
     world = replace(CALM, deaf={"gw-a": ((1800.0, 9e9),)})
 
-    told = report(_played(world).engine.state, "hall")
+    told = report(played(world).engine.state, "hall")
 
     states = {g["gateway_id"]: g["state"] for g in told["gateways"]}
     assert states == {"gw-a": "deaf", "gw-b": "listening", "gw-out": "listening"}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.support.locate_scene import alive, envelope, sighting, square
+from tests.support.locate_scene import Scene, alive, envelope, recorded, sighting, square
 
 from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.events.registrations import (
@@ -158,6 +158,19 @@ class World:
             spans = (*self.dark.get(gateway, ()), *self.cut.get(gateway, ()))
             if _within(spans, at_s) is None:
                 yield at_s, 0, alive(at_s, gateway)
+
+
+def played(world: World, *, batch: int = 500) -> Scene:
+    """Return a scene that was given the whole log of a world, in batches."""
+    scene = Scene()
+    events = [recorded(n, fact) for n, fact in enumerate(world.log(), start=1)]
+    for start in range(0, len(events), batch):
+        scene.engine.apply(events[start : start + batch])
+        effects = scene.engine.taken()
+        scene.facts += effects.facts
+        scene.places |= effects.places
+    scene.position = len(events)
+    return scene
 
 
 def _zone(zone: str, kind: Any, outline: tuple[tuple[float, float], ...]) -> ZoneRegistered:

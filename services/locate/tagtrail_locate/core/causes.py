@@ -44,8 +44,9 @@ EXITS_PER_S: Final = {"outbound": 0.5 / HOUR_S, "dock": 0.5 / HOUR_S, "yard": 0.
 NEXT_M: Final = 5.0
 """Zones whose outlines come this close are neighbours, metres ..."""
 
-WALK_MPS: Final = 1.2
-"""... and what is as far as things are carried between two adverts: pedestrians and forklifts."""
+REACH_MPS: Final = 2.4
+"""... and those as far away as things are carried in two intervals, for one advert may be lost on
+the way: pedestrians and slow forklifts make 1.2 m/s."""
 
 NEIGHBOUR_SHARE: Final = 0.8
 """Share of adverts that a gateway is taken to hear in its own zone, before it is measured."""
@@ -164,14 +165,16 @@ def _witness(state: State, tag: TagState, gateway_id: str, since_s: float) -> Wi
 
 
 def heard_share(witnesses: tuple[Witness, ...]) -> float:
-    """Return the share of a tag's adverts that at least one of its gateways hears."""
-    return 1.0 - math.prod(1.0 - w.share for w in witnesses)
+    """Return the share of a tag's adverts that its gateways hear together, of those that listened."""
+    listened = [w for w in witnesses if w.listened_s > 0.0] or witnesses
+    return 1.0 - math.prod(1.0 - w.share for w in listened)
 
 
 def heading(state: State, tag: TagState) -> str | None:
     """Return the zone towards which a tag moved last; None if it did not.
 
-    That is the candidate for its zone, else the zone of the gateways that alone still heard it.
+    That is the candidate for its zone, else the zone of the gateway that still heard it when those
+    of its own zone, though alive, did not.
     """
     hold = tag.radio
     if hold.candidate_count and hold.candidate_id not in (None, tag.zone_id):
@@ -181,12 +184,14 @@ def heading(state: State, tag: TagState) -> str | None:
         return None
     zone_of = state.registry.zone_of
     zone_id = zone_of.get(newest[0])
-    at_home_s = max(
-        (at for g, at in tag.heard.items() if zone_of.get(g) == tag.zone_id), default=0.0
-    )
-    if zone_id is None or zone_id == tag.zone_id or newest[1] - at_home_s < 2.0 * tag.interval_s:
+    home = [
+        tag.heard.get(name, 0.0)
+        for name, gateway in state.gateways.items()
+        if zone_of.get(name) == tag.zone_id and gateway.last_s >= newest[1]
+    ]
+    if zone_id is None or zone_id == tag.zone_id or not home:
         return None
-    return zone_id
+    return zone_id if newest[1] - max(home) >= 2.0 * tag.interval_s else None
 
 
 def exit_zone(state: State, tag: TagState) -> Zone | None:
@@ -205,11 +210,11 @@ def exit_kind(state: State, tag: TagState) -> str | None:
 
 
 def neighbours(state: State, tag: TagState) -> list[Zone]:
-    """Return the zones that a tag could reach from its own between two adverts, the nearest first.
+    """Return the zones that a tag could reach from its own unheard, the nearest first.
 
     Where outlines are unknown that is every zone of the site.
     """
-    registry, reach_m = state.registry, NEXT_M + WALK_MPS * tag.interval_s
+    registry, reach_m = state.registry, NEXT_M + REACH_MPS * tag.interval_s
     home = registry.zones.get(tag.zone_id) if tag.zone_id is not None else None
     if home is None:
         return []

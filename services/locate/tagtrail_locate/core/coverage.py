@@ -161,7 +161,7 @@ def _listened(state: State, gateway_id: str, since_s: float, until_s: float) -> 
     gateway = state.gateways.get(gateway_id)
     if gateway is None or gateway.alive_since_s > since_s:
         return False
-    return gateway.last_s >= until_s - state.registry.thresholds.silence_grace_s
+    return gateway.last_s >= until_s - state.registry.thresholds.gateway_timeout_s
 
 
 def _learn_zone(state: State, tag: TagState, sent: float) -> None:
