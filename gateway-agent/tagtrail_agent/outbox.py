@@ -127,8 +127,7 @@ class Outbox:
         self._spill.append(items)
         over = self._spill.bytes - self._spill_bytes
         if over > 0:
-            self._ready_again(self._spill)
-            self.tally.add("disk_full", self._spill.drop_oldest(self._place(self._spill), over))
+            self.tally.add("disk_full", self._drop_oldest(self._spill, over))
 
     def _note_fault(self, error: sqlite3.Error) -> None:
         if self.disk_fault is None:
@@ -188,15 +187,21 @@ class Outbox:
             self._places[id(store)] = items[-1].seq
             self._out += len(items)
 
-    def _ready_again(self, store: Store) -> None:
-        """Take back the batches of a store that nobody has taken yet."""
-        mine = [b for b in self._ready if b.store is store]
-        if mine:
-            self._ready = deque(b for b in self._ready if b.store is not store)
-            self._places[id(store)] = min(b.items[0].seq for b in mine) - 1
-            self._out -= sum(len(b.items) for b in mine)
-            if self._waiting_since_s is None:
-                self._waiting_since_s = self._clock.elapsed_s()
+    def _take_back(self, store: Store) -> None:
+        """Let the batches of a store be no more that nobody has taken yet."""
+        self._out -= sum(len(b.items) for b in self._ready if b.store is store)
+        self._ready = deque(b for b in self._ready if b.store is not store)
+
+    def _drop_oldest(self, store: Store, size: int) -> int:
+        """Forget the oldest items that are not under way until `size` bytes are free; counts them."""
+        count = 0
+        while size > 0 and (batch := next((b for b in self._ready if b.store is store), None)):
+            self._ready.remove(batch)
+            self._out -= len(batch.items)
+            store.delete(batch.items)
+            count += len(batch.items)
+            size -= sum(i.size for i in batch.items)
+        return count + (store.drop_oldest(self._place(store), size) if size > 0 else 0)
 
     def settle(self, batch: Batch) -> None:
         """Forget a batch: the server has it."""
@@ -254,22 +259,26 @@ class Outbox:
         if server_at is not None:
             end = server_at - timedelta(seconds=self._most_age_s)
             between = ((EARLIEST - EPOCH) // _MS, (end - EPOCH) // _MS)
-        self._ready_again(disk)
         place, before_s = self._place(disk), elapsed_s - self._most_age_s
         self.tally.add("outbox_age", disk.drop_old(place, self._boot, before_s, between))
         over = disk.bytes - self._most_bytes
         if over > 0:
             spare = over + self._most_bytes // 50
-            self.tally.add("outbox_size", disk.drop_oldest(self._place(disk), spare))
+            self.tally.add("outbox_size", self._drop_oldest(disk, spare))
 
     def _move_spill(self, disk: Store) -> None:
-        if not self._spill.items:
+        """Bring what waits in memory to the disk, but for what is under way."""
+        spill = self._spill
+        if not spill.items:
             return
-        self._ready_again(self._spill)
-        items = self._spill.after(self._place(self._spill), 1_000_000)
+        ready = [i for b in self._ready if b.store is spill for i in b.items]
+        items = sorted([*ready, *spill.after(self._place(spill), 1_000_000)], key=_seq)
         if items:
             disk.append(items)
-            self._spill.delete(items)
+            self._take_back(spill)
+            spill.delete(items)
+            if self._waiting_since_s is None:
+                self._waiting_since_s = self._clock.elapsed_s()
 
     def force(self) -> None:
         """Force what was written to the disk; for a thread of its own, it can take long."""
@@ -329,3 +338,7 @@ class Outbox:
                 self._note_fault(error)
             self._disk.close()
         self._spill.close()
+
+
+def _seq(item: Item) -> int:
+    return item.seq

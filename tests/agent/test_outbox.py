@@ -259,3 +259,43 @@ def test_force_empties_the_journal_into_the_file(tmp_path: Path, clock: Hands) -
     box.force()
 
     assert (tmp_path / "outbox.db").stat().st_size > before
+
+
+def test_no_item_is_given_out_twice_while_the_box_is_tended(tmp_path: Path, clock: Hands) -> None:
+    box = outbox(tmp_path, clock)
+    box.put([item(n, gateway=("g2" if n % 2 else None)) for n in range(40)])
+    given: list[int] = []
+    while batch := box.next_batch(6):
+        given += numbers(batch)
+        box.tend(ServerTime())
+
+    assert sorted(given) == list(range(40))
+
+
+def test_what_is_ready_goes_to_disk_too_when_the_disk_works_again(
+    tmp_path: Path, clock: Hands
+) -> None:
+    box = outbox(tmp_path, clock)
+    database = full(box)
+    box.put([item(n) for n in range(400)])
+    under_way = box.next_batch(10)
+    database.execute("pragma max_page_count=100000")
+    box.tend(ServerTime())
+    box.put([item(n) for n in range(400, 410)])
+    rest = drain(box)
+    box.close()
+
+    assert numbers(under_way) == list(range(10))
+    assert sorted(rest) == list(range(10, 410))
+
+
+def test_beyond_its_size_what_is_under_way_stays(tmp_path: Path, clock: Hands) -> None:
+    box = outbox(tmp_path, clock, most_bytes=item(100).size * 50)
+    box.put([item(n) for n in range(100, 200)])
+    under_way = box.next_batch(10)
+    box.tend(ServerTime())
+    left = drain(box)
+
+    assert numbers(under_way) == list(range(100, 110))
+    assert left == list(range(200 - len(left), 200))
+    assert len(left) + 10 + box.tally["outbox_size"] == 100
