@@ -76,6 +76,7 @@ def told(scene: Scene, tag_id: str = "tag-1") -> list[TagPresenceChanged]:
 def test_s42_what_is_not_a_loss_is_never_missing(cause: str, seed: int) -> None:
     scene = case(cause, seed)
 
+    assert scene.engine.state.tags["tag-1"].active_s is not None
     assert "missing" not in [state for _, _, state in scene.presence]
 
 

@@ -131,7 +131,7 @@ class World:
 
     def _adverts(self, tag: Traveller) -> Iterable[tuple[float, int, Envelope]]:
         radio = random.Random(f"{self.seed}/{tag.tag_id}")
-        at_s = radio.random() * tag.interval_s
+        at_s = radio.random() * min(tag.interval_s, 60.0)
         while at_s < self.until_s:
             zone = tag.zone_at(at_s)
             charge = None if tag.battery_pct is None else tag.battery_pct(at_s)

@@ -7,6 +7,7 @@ is strong, and they say which cause wins where it is not.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -43,6 +44,9 @@ EXITS_PER_S: Final = {"outbound": 0.5 / HOUR_S, "dock": 0.5 / HOUR_S, "yard": 0.
 
 NEXT_M: Final = 5.0
 """Zones whose outlines come this close are neighbours, metres ..."""
+
+MOST_PAIRS: Final = 20_000
+"""Pairs of zones whose distance is kept: plans change seldom, and silences are judged often."""
 
 REACH_MPS: Final = 2.4
 """... and those as far away as things are carried in two intervals, for one advert may be lost on
@@ -227,6 +231,7 @@ def neighbours(state: State, tag: TagState) -> list[Zone]:
     return [zone for _, _, zone in sorted(found, key=lambda item: item[:2])]
 
 
+@functools.lru_cache(maxsize=MOST_PAIRS)
 def _apart_m(one: Zone, other: Zone) -> float:
     """Return about how far two zones are apart, metres: from the corners of each to the other."""
     if one.outline_m is None or other.outline_m is None:
@@ -241,24 +246,37 @@ def _apart_m(one: Zone, other: Zone) -> float:
 def _blind(state: State, tag: TagState, since_s: float) -> Iterator[tuple[str, float]]:
     """Yield neighbouring zones with the share of moves there that would have been unheard."""
     around = neighbours(state, tag)
+    own: dict[str, list[str]] = {}
+    for name, zone_id in state.registry.zone_of.items():
+        own.setdefault(zone_id, []).append(name)
     for zone in around:
-        unheard = unheard_in(state, tag, zone, since_s)
+        unheard = _unheard_in(state, tag, zone, own.get(zone.zone_id, []), since_s)
         if unheard > 0.0:
             yield zone.zone_id, unheard / len(around)
 
 
-def unheard_in(state: State, tag: TagState, zone: Zone, since_s: float) -> float:
+def _unheard_in(state: State, tag: TagState, zone: Zone, own: list[str], since_s: float) -> float:
     """Return how probably a tag in a zone would not have been heard since a time.
 
     Zones of which nothing is known count as heard, and so do gateways that never spoke: what was
     never measured excuses nothing.
+
+    Args:
+        state: The memory.
+        tag: Its interval says how often it would have spoken.
+        zone: The zone.
+        own: Gateways that stand in it.
+        since_s: Event time, seconds.
     """
+    heard = state.coverage.get(zone.zone_id)
+    names = sorted({*own, *heard.heard} if heard is not None else own)
     found, known = 1.0, False
-    for name, gateway in state.gateways.items():
-        if gateway.site_id != zone.site_id or not gateway.last_s:
+    for name in names:
+        gateway = state.gateways.get(name)
+        if gateway is None or gateway.site_id != zone.site_id or not gateway.last_s:
             continue
         share = coverage.zone_share(state, zone.zone_id, name)
-        if share is None and state.registry.zone_of.get(name) == zone.zone_id:
+        if share is None and name in own:
             share = NEIGHBOUR_SHARE
         if share is not None:
             known = True
