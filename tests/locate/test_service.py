@@ -65,7 +65,7 @@ async def test_an_explanation_names_candidates_margins_and_what_was_not_heard(
 
     assert (told["zone_id"], told["method"], told["reason"]) == ("b", "ble_zone", "only_source")
     assert told["configuration"] == "5"
-    assert [c["zone_id"] for c in told["candidates"]][0] == "b"
+    assert told["candidates"][0]["zone_id"] == "b"
     assert told["candidates"][0]["holds"] is True
     assert told["candidates"][0]["probability"] > 0.9
     assert told["belief"]["radius_95_m"] > 1.0

@@ -49,9 +49,9 @@ TESTED_READINGS: Final = 4.0
 CLIP_DB: Final = 8.0
 """A reading further from its mean counts as being so far: bodies, collisions, reflections."""
 
-MOVED_BASE: Final = 9.0
-MOVED_PER_LINK: Final = 4.0
-"""Sum of squared deviations from which on a tag was moved: 13 for one link, 25 for four. A body in
+MOVED_BASE: Final = 12.0
+MOVED_PER_LINK: Final = 5.0
+"""Sum of squared deviations from which on a tag was moved: 17 for one link, 32 for four. A body in
 one of four links gives 10, in two of them 16; a carry of 5 m gives 40."""
 
 MOVING_S: Final = 6.0

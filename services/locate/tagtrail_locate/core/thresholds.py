@@ -63,6 +63,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         default_exponent: Path loss exponent of gateways without their own.
         enter_probability: A zone is named as the first one from this probability on.
         exit_probability: A tag may be elsewhere once its zone is less probable than this.
+        lead_probability: A zone replaces another one only from this probability on.
         exit_tolerance_m: See `Fence`, metres.
         tolerance_timeout_ms: See `Fence`, milliseconds.
         exit_delay_ms: See `Fence`, milliseconds.
@@ -105,6 +106,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     default_exponent: Annotated[float, Meta(ge=1, le=6)] = 2.7
     enter_probability: Probability = 0.3
     exit_probability: Probability = 0.4
+    lead_probability: Probability = 0.6
     exit_tolerance_m: Metres = 1.5
     tolerance_timeout_ms: Milliseconds = 45_000
     exit_delay_ms: Milliseconds = 3000

@@ -58,7 +58,7 @@ def decide(
     if view.best_id == hold.zone_id:
         dismiss(hold, "most_probable")
         return False
-    if view.held >= thresholds.exit_probability:
+    if view.held >= thresholds.exit_probability or view.best < thresholds.lead_probability:
         dismiss(hold, "still_probable")
         return False
     _count(hold, view.best_id, now_s)
