@@ -180,17 +180,44 @@ def test_a_blocked_anchor_is_named_in_the_explanation() -> None:
     assert rejected[0]["residual_m"] == pytest.approx(2.0, abs=0.2)
 
 
-def test_anchors_on_one_line_fall_back_to_the_zone_and_say_so() -> None:
+def test_anchors_on_one_line_fall_back_to_the_zone_and_name_both_places() -> None:
     line = [
-        envelope(-1.0, GatewayRegistered(gateway_id=k, site_id="hall", x_m=x, y_m=1.0), salt=k)
+        envelope(-1.0, GatewayRegistered(gateway_id=k, site_id="hall", x_m=x, y_m=5.0), salt=k)
+        for k, x in (("u1", 0.0), ("u2", 8.0), ("u3", 16.0))
+    ]
+    scene = Scene([*two_zones(), *line])
+    scene.give(near_b(0, 5))
+
+    scene.give(
+        ranged(5.0 + n + 0.01 * x, k, math.hypot(6.0 - x, 3.0))
+        for n in range(2)
+        for k, x in (("u1", 0.0), ("u2", 8.0), ("u3", 16.0))
+    )
+
+    assert scene.place().method == "ble_zone"
+    ranging = told(scene)["ranging"]
+    assert ranging["trouble"] == "degenerate-geometry"
+    assert sorted(round(c["y_m"]) for c in ranging["candidates"]) == [2, 8]
+    assert [round(c["x_m"]) for c in ranging["candidates"]] == [6, 6]
+
+
+def test_of_two_places_that_fit_the_one_on_the_plan_is_told() -> None:
+    line = [
+        envelope(-1.0, GatewayRegistered(gateway_id=k, site_id="hall", x_m=x, y_m=0.0), salt=k)
         for k, x in (("u1", 0.0), ("u2", 8.0), ("u3", 16.0))
     ]
     scene = Scene([*two_zones(), *line])
 
-    scene.give([*near_b(0, 5), *(ranged(5.0, k, 6.0) for k in ("u1", "u2", "u3"))])
+    scene.give(
+        ranged(n + 0.01 * x, k, math.hypot(6.0 - x, 3.0))
+        for n in range(2)
+        for k, x in (("u1", 0.0), ("u2", 8.0), ("u3", 16.0))
+    )
 
-    assert scene.place().method == "ble_zone"
-    assert told(scene)["ranging"]["trouble"] == "degenerate-geometry"
+    place = scene.place()
+    assert place.method == "uwb"
+    assert place.x_m == pytest.approx(6.0, abs=0.3)
+    assert place.y_m == pytest.approx(3.0, abs=0.3)
 
 
 def test_an_anchor_without_a_place_is_named() -> None:

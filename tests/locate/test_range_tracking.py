@@ -60,7 +60,7 @@ def _errors(found: list[Placement]) -> Floats:
 def _filled(heard: list[Heard], lag_s: float) -> RangeTracker:
     tracker = RangeTracker()
     for range_ in heard:
-        take(tracker, range_, MODEL, lag_s=lag_s)
+        take(tracker, [range_], MODEL, keep_s=lag_s)
     return tracker
 
 
@@ -155,24 +155,59 @@ def test_an_anchor_beside_the_line_decides_between_the_images() -> None:
     assert math.dist((found.x_m, found.y_m), _way(11.0)) < 0.5
 
 
-def test_ranges_in_another_order_within_the_lag_give_the_same_bytes() -> None:
+def test_rounds_in_another_order_within_the_lag_give_the_same_state() -> None:
     heard = _heard(6, seconds=8.0, anchors=ANCHORS)
-    mixed = list(heard)
-    for i in range(0, len(mixed) - 8, 8):
-        mixed[i : i + 8] = mixed[i : i + 8][::-1]
+    rounds = [heard[i : i + 4] for i in range(0, len(heard), 4)]
+    mixed = list(rounds)
+    for i in range(4, len(mixed) - 4, 4):
+        mixed[i : i + 4] = mixed[i : i + 4][::-1]
+    straight, sorted_in = RangeTracker(), RangeTracker()
 
-    assert msgspec.json.encode(_filled(heard, 1.0)) == msgspec.json.encode(_filled(mixed, 1.0))
+    for tracker, order in ((straight, rounds), (sorted_in, mixed)):
+        for round_ in order:
+            take(tracker, round_, MODEL, keep_s=1.0)
+
+    assert sorted_in.late == 0
+    assert msgspec.json.encode(sorted_in.head) == msgspec.json.encode(straight.head)
 
 
 def test_a_restart_from_what_is_stored_changes_nothing() -> None:
     heard = _heard(7, seconds=8.0, anchors=ANCHORS)
     straight, stored = RangeTracker(), RangeTracker()
     for range_ in heard:
-        take(straight, range_, MODEL, lag_s=1.0)
-        take(stored, range_, MODEL, lag_s=1.0)
+        take(straight, [range_], MODEL, keep_s=1.0)
+        take(stored, [range_], MODEL, keep_s=1.0)
         stored = msgspec.msgpack.decode(msgspec.msgpack.encode(stored), type=RangeTracker)
 
+    assert msgspec.msgpack.encode(stored) == msgspec.msgpack.encode(straight)
     assert place(stored, 7.0, MODEL) == place(straight, 7.0, MODEL)
+
+
+def test_what_is_kept_apart_is_bounded_by_twice_the_time_it_is_kept() -> None:
+    tracker = _filled(_heard(7, seconds=20.0, anchors=ANCHORS), 1.0)
+
+    assert tracker.base_s is not None
+    assert tracker.recent[-1].at_s - tracker.base_s <= 2.1
+    assert all(h.at_s > tracker.base_s for h in tracker.recent)
+
+
+def test_a_round_with_a_blocked_range_first_is_not_pulled_along() -> None:
+    heard = _heard(12, seconds=10.0, anchors=ANCHORS | {"e": (3.0, 6.0, 2.0), "f": (9.0, 2.0, 1.0)})
+    tracker = _filled(heard, 1.0)
+    at_s = heard[-1].at_s + 3.0
+    true = [
+        Heard(at_s, a, *xyz, math.dist((*_way(at_s), 1.0), xyz))
+        for a, xyz in (ANCHORS | {"e": (3.0, 6.0, 2.0), "f": (9.0, 2.0, 1.0)}).items()
+    ]
+    blocked = msgspec.structs.replace(true[0], range_m=true[0].range_m + 2.0)
+
+    verdicts = take(tracker, [blocked, *true[1:]], MODEL, keep_s=1.0)
+
+    found = place(tracker, at_s, MODEL)
+    assert found is not None
+    assert math.dist((found.x_m, found.y_m), _way(at_s)) < 0.3
+    assert [a for a, v in verdicts.items() if v.sigmas > 3.5] == ["a"]
+    assert verdicts["a"].residual_m == pytest.approx(2.0, abs=0.3)
 
 
 def test_the_stored_tracker_answers_as_the_replay_does() -> None:
@@ -189,12 +224,13 @@ def test_the_stored_tracker_answers_as_the_replay_does() -> None:
 def test_a_range_is_taken_once_and_not_after_the_lag() -> None:
     heard = _heard(9, seconds=8.0, anchors=ANCHORS)
     tracker = _filled(heard, 1.0)
+    before = msgspec.json.encode([tracker.head, tracker.recent])
 
-    assert take(tracker, heard[-1], MODEL, lag_s=1.0) == "duplicate"
-    before = msgspec.json.encode(tracker.pending)
-    assert take(tracker, heard[10], MODEL, lag_s=1.0) == "late"
+    assert take(tracker, [heard[-1]], MODEL, keep_s=1.0) == {}
+    assert tracker.late == 0
+    assert take(tracker, [heard[10]], MODEL, keep_s=1.0) == {}
     assert tracker.late == 1
-    assert msgspec.json.encode(tracker.pending) == before
+    assert msgspec.json.encode([tracker.head, tracker.recent]) == before
 
 
 def test_two_anchors_are_no_start() -> None:
@@ -210,7 +246,7 @@ def test_after_minutes_of_silence_the_tag_is_found_anew() -> None:
 
     assert place(tracker, 200.0, MODEL) is None
     for range_ in later:
-        take(tracker, range_, MODEL, lag_s=1.0)
+        take(tracker, [range_], MODEL, keep_s=1.0)
     found = place(tracker, 304.0, MODEL)
     assert found is not None
     assert math.dist((found.x_m, found.y_m), _way(4.0)) < 0.5
@@ -222,7 +258,7 @@ def test_what_is_no_number_is_refused(spoilt: dict[str, float]) -> None:
     tracker = RangeTracker()
 
     with pytest.raises(UnusableRangeError):
-        take(tracker, heard, MODEL, lag_s=1.0)
+        take(tracker, [heard], MODEL, keep_s=1.0)
     assert tracker == RangeTracker()
 
 

@@ -65,23 +65,59 @@ class Point(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     levels: dict[str, Level]
 
 
+class AnchorFit(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ranges of one anchor have too much.
+
+    Attributes:
+        offset_m: Metres.
+    """
+
+    offset_m: Annotated[float, Meta(ge=-10, le=10)]
+
+
+Kinds = tuple[float, float, float]
+Scale = Annotated[float, Meta(gt=0, le=100)]
+
+
+class RangeErrors(msgspec.Struct, frozen=True, kw_only=True):
+    """Errors of ranges after the anchors' offsets, by received power; see `RangeErrorModel`.
+
+    Attributes:
+        gates: Level of each kind (in sight, delayed, blocked) by feature.
+        means_m: Middle of each kind, metres.
+        scales_m: Scale of each kind, metres, > 0.
+    """
+
+    gates: tuple[Kinds, Kinds, Kinds, Kinds]
+    means_m: Kinds
+    scales_m: tuple[Scale, Scale, Scale]
+
+
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a site's radio.
 
     Attributes:
-        source: Where it came from.
+        source: Where the levels came from; None without them.
         points: Levels at known places; none where only path losses were fitted.
         gateways: Path loss by gateway.
         error_m: Median error of a place left out of the map, metres, as measured when it was made.
         tag_rssi_1m_dbm: Power at 1 m of the tag that made it; None if it is not known. Other tags
             are compared with it.
+        anchors: What ranges have too much, by anchor; of anchors not named nothing is known.
+        range_errors: What errors to expect besides; None = those of no survey.
+        range_source: Where the last two came from; None without them.
+        range_error_m: Error of ranges left out of the fit, metres, as measured when it was made.
     """
 
-    source: Literal["survey", "reference_tags", "gateways"]
+    source: Literal["survey", "reference_tags", "gateways"] | None = None
     points: Annotated[tuple[Point, ...], Meta(max_length=MOST_POINTS)] = ()
     gateways: dict[str, GatewayFit] = {}
     error_m: float | None = None
     tag_rssi_1m_dbm: float | None = None
+    anchors: dict[str, AnchorFit] = {}
+    range_errors: RangeErrors | None = None
+    range_source: Literal["reference_tags", "anchors"] | None = None
+    range_error_m: float | None = None
 
 
 def calibration_of(values: Mapping[str, Any]) -> tuple[Calibration | None, str | None]:

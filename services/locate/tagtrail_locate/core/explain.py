@@ -10,6 +10,7 @@ import numpy as np
 from tagtrail_locate.core import answers, fusion, presence, silence_report
 from tagtrail_locate.core.effects import at
 from tagtrail_locate.core.plan import heard_share
+from tagtrail_locate.core.ranging_state import Ranging
 from tagtrail_locate.core.rest_filter import PATIENCE
 from tagtrail_locate.core.site_model import SiteModel
 from tagtrail_locate.core.state import Hold, Point, State, TagState
@@ -270,7 +271,28 @@ def _ranging(tag: TagState) -> Explanation | None:
             {"gateway_id": anchor, "residual_m": residual}
             for anchor, residual in sorted(tag.ranging.rejected.items())
         ],
+        "candidates": [
+            {"x_m": x_m, "y_m": y_m, "probability": probability}
+            for x_m, y_m, probability in tag.ranging.places
+        ],
+        "rest": _rest(tag.ranging),
+        "late_ranges": tag.ranging.tracker.late,
         "trouble": tag.ranging.trouble,
+    }
+
+
+def _rest(ranging: Ranging) -> Explanation | None:
+    """Return where a tag that has not moved is by all its ranges, and who is probably blocked."""
+    rest = ranging.rest
+    if rest is None:
+        return None
+    return {
+        "x_m": round(rest.x_m, 3),
+        "y_m": round(rest.y_m, 3),
+        "accuracy_m": round(rest.accuracy_m, 3),
+        "rounds": rest.rounds,
+        "elsewhere": round(rest.elsewhere, 4),
+        "blocked": dict(sorted(rest.blocked.items())),
     }
 
 

@@ -40,6 +40,8 @@ class Range(Radio, gc=False):
 
     range_m: float = 0.0
     sigma_m: float | None = None
+    rssi_dbm: float | None = None
+    first_path_dbm: float | None = None
 
 
 class Position(Radio, gc=False):

@@ -1,22 +1,14 @@
-"""Positions: from ranges, from other systems, and where to draw a tag that only has a zone."""
+"""Positions of other systems, zones by positions, and where to draw a tag that only has a zone."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
-from tagtrail_locate.core.errors import DegenerateGeometryError, TooFewRangesError
-from tagtrail_locate.core.facts import Position, Range
+from tagtrail_locate.core.facts import Position
 from tagtrail_locate.core.geometry import contains, depth_m, nearest_on_border, to_site_frame
-from tagtrail_locate.core.multilateration import Fix, multilaterate
 from tagtrail_locate.core.registry import Registry, Site
-from tagtrail_locate.core.state import Anchored, Hold, Point, Ranging, TagState
-
-FEWEST_ANCHORS: Final = 3
-"""Three ranges fix a point of the plane."""
-
-MOST_ANCHORS: Final = 32
-"""Newest ranges kept per tag."""
+from tagtrail_locate.core.state import Hold, Point, TagState
 
 REPORTED_ACCURACY_M: Final = 5.0
 """Assumed where a reporting system states none: between UWB vendors (0.3) and phones (10)."""
@@ -32,101 +24,6 @@ FARTHEST_M: Final = 1000.0
 
 REACH_M: Final = 20_000.0
 """A WGS84 position further from every site's origin belongs to none of them."""
-
-
-def take_range(
-    tag: TagState, fact: Range, at_s: float, event: bytes, registry: Registry
-) -> Point | None:
-    """Take in one range; returns a fix when it completes a round of the anchors in reach.
-
-    A round begins after a pause of half a window. It is complete when every anchor heard within
-    the window has spoken in it, or when one of them speaks twice.
-
-    Args:
-        tag: Changed in place.
-        fact: The range.
-        at_s: Its event time, seconds.
-        event: Its id.
-        registry: Anchors and thresholds.
-    """
-    if tag.ranging is None:
-        tag.ranging = Ranging()
-    state, thresholds = tag.ranging, registry.thresholds
-    anchor = registry.gateways.get(fact.gateway_id)
-    if anchor is None or anchor.x_m is None or anchor.y_m is None:
-        state.trouble = f"anchor {fact.gateway_id} has no registered position"
-        return None
-    known = state.ranges.get(fact.gateway_id)
-    if known is not None and at_s < known.at_s:
-        return None
-    before_s = max((r.at_s for r in state.ranges.values()), default=at_s)
-    if at_s - before_s > 0.5 * thresholds.range_window_s:
-        state.pending = {}
-    sigma = fact.sigma_m or thresholds.range_sigma_m
-    state.ranges[fact.gateway_id] = Anchored(at_s, fact.range_m, sigma, event)
-    if len(state.ranges) > MOST_ANCHORS:
-        del state.ranges[min(state.ranges, key=lambda a: (state.ranges[a].at_s, a))]
-    fresh = _completed(state, fact.gateway_id, anchor.site_id, registry)
-    return None if fresh is None else _solve(state, fresh, anchor.site_id, registry, event)
-
-
-def _completed(
-    state: Ranging, anchor_id: str, site_id: str, registry: Registry
-) -> list[str] | None:
-    """Note that an anchor spoke; returns the anchors of the round if that completes it."""
-    newest_s = max(r.at_s for r in state.ranges.values())
-    oldest_s = newest_s - registry.thresholds.range_window_s
-    fresh = [
-        a
-        for a, r in sorted(state.ranges.items())
-        if r.at_s >= oldest_s and _is_placed(registry, a, site_id)
-    ]
-    again = anchor_id in state.pending
-    state.pending[anchor_id] = 1
-    if len(fresh) < FEWEST_ANCHORS:
-        state.trouble = TooFewRangesError.code if again else state.trouble
-        return None
-    if not again and any(a not in state.pending for a in fresh):
-        return None
-    state.pending = {}
-    return fresh
-
-
-def _is_placed(registry: Registry, anchor_id: str, site_id: str) -> bool:
-    anchor = registry.gateways.get(anchor_id)
-    return anchor is not None and anchor.site_id == site_id and anchor.x_m is not None
-
-
-def _solve(
-    state: Ranging, fresh: list[str], site_id: str, registry: Registry, event: bytes
-) -> Point | None:
-    fix = None
-    try:
-        fix = _fix_of(state, fresh, registry)
-    except (TooFewRangesError, DegenerateGeometryError) as error:
-        state.trouble = error.code
-    if fix is None:
-        return None
-    state.trouble = None
-    state.rejected = {fresh[i]: round(fix.residuals_m[i], 3) for i in fix.rejected}
-    at_s = max(state.ranges[a].at_s for a in fresh)
-    return Point(at_s, site_id, fix.x_m, fix.y_m, fix.accuracy_m, event)
-
-
-def _fix_of(state: Ranging, fresh: list[str], registry: Registry) -> Fix:
-    thresholds = registry.thresholds
-    anchors = [registry.gateways[a] for a in fresh]
-    tall = all(a.z_m is not None for a in anchors)
-    places = [
-        (a.x_m or 0.0, a.y_m or 0.0, a.z_m or 0.0) if tall else (a.x_m or 0.0, a.y_m or 0.0)
-        for a in anchors
-    ]
-    return multilaterate(
-        places,
-        [state.ranges[a].range_m for a in fresh],
-        sigma_m=[state.ranges[a].sigma_m for a in fresh],
-        height_m=thresholds.tag_height_m if tall else None,
-    )
 
 
 def take_position(

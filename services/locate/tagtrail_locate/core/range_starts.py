@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,9 @@ BEARINGS: Final = 720
 
 SOFT_M: Final = 0.3
 """Misfits beyond this count linearly: a first round may hold a range that is not in sight."""
+
+AGREED_M: Final = 0.15
+"""Standard deviation of a range in sight; what misses by more is doubted."""
 
 POSSIBLE: Final = 8.0
 """A start whose cost is this much above the best's is not kept."""
@@ -82,3 +86,38 @@ def _improved(point: Floats, anchors: Floats, flat: Floats) -> Floats:
         a, c = a * 1.001 + 1e-4, c * 1.001 + 1e-4
         x, y = x + (c * p - b * q) / (a * c - b * b), y + (a * q - b * p) / (a * c - b * b)
     return np.array([x, y])
+
+
+def agreed_place(
+    heard: Sequence[tuple[float, float, float, float]],
+    expected: tuple[float, float],
+    prior_m2: tuple[float, float, float],
+) -> tuple[float, float]:
+    """Return the point near an expected one that most of the ranges of a moment agree on.
+
+    Ten reweighted Gauss-Newton steps. Ranges that are too long lose their weight faster than those
+    that are too short: walls and bodies only lengthen.
+
+    Args:
+        heard: Of each range the anchor's x and y, its height over the tag, and the distance, metres.
+        expected: Where the tag is expected, metres.
+        prior_m2: Covariance of that: xx, xy, yy.
+    """
+    x, y = expected
+    xx, xy, yy = prior_m2
+    rest = 1.0 / max(xx * yy - xy * xy, 1e-9)
+    pa, pb, pc = yy * rest, -xy * rest, xx * rest
+    for _ in range(10):
+        dx, dy = expected[0] - x, expected[1] - y
+        a, b, c = pa, pb, pc
+        p, q = pa * dx + pb * dy, pb * dx + pc * dy
+        for ax, ay, up, distance in heard:
+            away = max(math.sqrt((x - ax) ** 2 + (y - ay) ** 2 + up * up), 1e-6)
+            ux, uy, miss = (x - ax) / away, (y - ay) / away, distance - away
+            weight = min(AGREED_M / max(abs(miss), 1e-9), 1.0)
+            weight = (weight * weight if miss > 0.0 else weight) / (AGREED_M * AGREED_M)
+            a, b, c = a + weight * ux * ux, b + weight * ux * uy, c + weight * uy * uy
+            p, q = p + weight * ux * miss, q + weight * uy * miss
+        rest = 1.0 / (a * c - b * b)
+        x, y = x + (c * p - b * q) * rest, y + (a * q - b * p) * rest
+    return x, y

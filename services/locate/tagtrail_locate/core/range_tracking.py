@@ -98,7 +98,8 @@ class Step:
         slot: Slot of the range, shape (B,).
         believed: Whether the range was used, shape (B,).
         gain: Gain times the innovation's variance, shape (B, n).
-        variance_m2: Variance of the innovation as it was used, shape (B,).
+        expected_m2: Variance of the innovation as it was expected, shape (B,).
+        variance_m2: The same as it was used, shape (B,).
         innovation_m: Measured minus expected, shape (B,), metres.
         mean: State after the step, shape (B, n).
         covariance: Its covariance, shape (B, n, n).
@@ -114,6 +115,7 @@ class Step:
     slot: Indexes
     believed: Bools
     gain: Floats
+    expected_m2: Floats
     variance_m2: Floats
     innovation_m: Floats
     mean: Floats
@@ -243,26 +245,29 @@ def step(
         The step; its `mean` and `covariance` are the new state.
     """
     count = len(mean)
-    glide, fade = fading(dt_s, model.glide_s), fading(dt_s, model.wander_s)
-    mean = _moved(mean, dt_s, glide, fade)
-    covariance = _spread(covariance, dt_s, glide, fade, model)
+    if np.maximum.reduce(dt_s, initial=0.0) > 0.0:
+        glide, fade = fading(dt_s, model.glide_s), fading(dt_s, model.wander_s)
+        mean = _moved(mean, dt_s, glide, fade)
+        covariance = _spread(covariance, dt_s, glide, fade, model)
+    else:
+        glide = fade = np.ones(count)
     parent = np.arange(count) if parent is None else parent
     if ranges is None:
         none, slot = np.zeros(count), np.zeros(count, dtype=np.intp)
         return Step(
             at_s, dt_s, glide, fade, np.zeros((count, 2)), slot, none > 0.0, np.zeros_like(mean),
-            none + 1.0, none, mean, covariance, cleared, parent,
+            none + 1.0, none + 1.0, none, mean, covariance, cleared, parent,
         )  # fmt: skip
-    gradient, innovation, gain, variance = _innovations(mean, covariance, ranges, model)
-    sigmas = np.abs(innovation) / np.sqrt(variance)
+    gradient, innovation, gain, expected = _innovations(mean, covariance, ranges, model)
+    sigmas = np.abs(innovation) / np.sqrt(expected)
     believed = sigmas <= model.gate
-    variance = variance * np.maximum(sigmas / model.huber, 1.0)
+    variance = expected * np.maximum(sigmas / model.huber, 1.0)
     share = np.where(believed, innovation / variance, 0.0)
     squeeze = np.where(believed, 1.0 / variance, 0.0)
     mean = mean + gain * share[:, None]
     covariance = covariance - gain[:, :, None] * gain[:, None, :] * squeeze[:, None, None]
     return Step(
-        at_s, dt_s, glide, fade, gradient, ranges.slot, believed, gain, variance, innovation,
+        at_s, dt_s, glide, fade, gradient, ranges.slot, believed, gain, expected, variance, innovation,
         mean, covariance, cleared, parent,
     )  # fmt: skip
 
@@ -285,7 +290,9 @@ def _innovations(
     curved = _curvature(covariance, ux, uy, away)
     variance = gain[:, 0] * ux + gain[:, 1] * uy + gain[rows, index]
     variance = np.maximum(variance, 0.0) + ranges.noise_m * ranges.noise_m + curved
-    return np.stack([ux, uy], axis=1), innovation, gain, variance
+    gradient = np.empty((len(mean), 2))
+    gradient[:, 0], gradient[:, 1] = ux, uy
+    return gradient, innovation, gain, variance
 
 
 def _curvature(covariance: Floats, ux: Floats, uy: Floats, away: Floats) -> Floats:

@@ -8,14 +8,15 @@ them out, and starts anew after a long gap or when the ranges stop fitting.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from tagtrail_locate.core.range_smoothing import Estimate
-from tagtrail_locate.core.range_starts import possible_places
+from tagtrail_locate.core.range_starts import agreed_place, possible_places
 from tagtrail_locate.core.range_tracking import (
     Floats,
     RangeModel,
@@ -41,6 +42,12 @@ MISSES: Final = 24
 
 WORST_EVIDENCE: Final = -12.0
 """A hypothesis that is exp(12) times less likely than the best is dropped."""
+
+MOMENT_S: Final = 0.05
+"""Ranges within this time are of one moment: a walker moves seven centimetres in it."""
+
+TURN_M2: Final = 0.01
+"""Added to the variance of a predicted place: what a walker's turn adds beyond the model."""
 
 LATELY_S: Final = 5.0
 """Anchors heard in this time count for the geometry of an answer."""
@@ -95,6 +102,20 @@ class Placement:
     others: tuple[tuple[float, float, float], ...]
 
 
+class Verdict(NamedTuple):
+    """How a range fitted the track.
+
+    Attributes:
+        residual_m: Measured minus expected, metres.
+        sigmas: The same in standard deviations.
+        believed: Whether it was used at all.
+    """
+
+    residual_m: float
+    sigmas: float
+    believed: bool
+
+
 @dataclass(slots=True)
 class Walk:
     """The filter over ranges in order of time.
@@ -104,6 +125,7 @@ class Walk:
         record: Whether steps are kept for smoothing.
         at_s: Event time of the last step; None before the start.
         steps: The steps kept since the start.
+        verdicts: How the newest range of each anchor fitted the likeliest hypothesis.
     """
 
     model: RangeModel
@@ -119,6 +141,7 @@ class Walk:
     evidence: list[float] = field(default_factory=list)
     misses: int = 0
     waiting: list[Heard] = field(default_factory=list)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
 
     def feed(self, heard: Heard) -> None:
         """Take a range; one from the past counts as of now."""
@@ -139,11 +162,45 @@ class Walk:
         )
         done = self._advance(heard.at_s, ranges, cleared)
         self.slot_s[slot] = done.at_s
+        self._judge(heard.anchor_id, done)
         if done.believed.any():
             self.believed_s, self.misses = done.at_s, 0
         else:
             self.misses += 1
         self._weigh(done)
+
+    def feed_all(self, heard: Sequence[Heard]) -> None:
+        """Take ranges in order of time; those of one moment the most credible first.
+
+        A blocked range is not believed once its tag's place is known, but pulls the tag along if
+        it comes first after a pause. So the place that most ranges of a moment agree on, and that
+        the motion allows, decides the order in which they are taken.
+        """
+        begin_ = 0
+        while begin_ < len(heard):
+            end = begin_ + 1
+            while end < len(heard) and heard[end].at_s - heard[begin_].at_s <= MOMENT_S:
+                end += 1
+            for range_ in self._ordered(heard[begin_:end]):
+                self.feed(range_)
+            begin_ = end
+
+    def _ordered(self, group: Sequence[Heard]) -> Sequence[Heard]:
+        if len(group) <= FEWEST_ANCHORS or not self.evidence or self.is_lost_by(group[-1].at_s):
+            return group
+        row, passed = self.best(), max(group[-1].at_s - (self.at_s or 0.0), 0.0)
+        x, y, vx, vy = (float(v) for v in self.mean[row, :4])
+        spread, walked = self.covariance[row], self.model.acceleration_m2s3 * passed**3 / 3.0
+        sxx, sxy, syy = (
+            float(spread[i, j] + 2.0 * passed * spread[i, j + 2] + passed**2 * spread[i + 2, j + 2])
+            for i, j in ((0, 0), (0, 1), (1, 1))
+        )
+        prior = (sxx + walked + TURN_M2, sxy, syy + walked + TURN_M2)
+        x, y = agreed_place(
+            [(h.x_m, h.y_m, h.z_m - self.model.tag_height_m, h.range_m) for h in group],
+            (x + vx * passed, y + vy * passed), prior,
+        )  # fmt: skip
+        return sorted(group, key=lambda h: (abs(self._miss(h, x, y)), h.anchor_id))
 
     def mark(self, at_s: float) -> int | None:
         """Let time pass up to a moment; returns the index of the step, None before the start."""
@@ -195,26 +252,49 @@ class Walk:
         self.misses, self.believed_s = 0, None
         self.slots, self.slot_s, self.slot_m = [], [], []
 
-    def _wait(self, heard: Heard) -> None:
-        """Collect the first round, and start when an anchor speaks again or time is up."""
-        again = any(w.anchor_id == heard.anchor_id for w in self.waiting)
-        self.waiting = [w for w in self.waiting if w.at_s > heard.at_s - START_S]
-        self.waiting = [w for w in self.waiting if w.anchor_id != heard.anchor_id] + [heard]
-        if len(self.waiting) < FEWEST_ANCHORS or not again:
-            return
+    def start(self) -> bool:
+        """Start from the ranges that wait, if they are of enough anchors; tells whether it did.
+
+        A round that holds an unseen one can be started from too, so this is for the end of one.
+        """
+        if self.evidence or len(self.waiting) < FEWEST_ANCHORS:
+            return False
         places, spread = possible_places(
             np.array([[w.x_m, w.y_m, w.z_m] for w in self.waiting]),
             np.array([w.range_m for w in self.waiting]),
             self.model.tag_height_m,
         )
         if not len(places):
-            return
+            return False
         self.mean, self.covariance = begin(places, spread, self.model)
         self.evidence = [0.0] * len(places)
-        self.at_s = self.believed_s = heard.at_s
+        self.at_s = self.believed_s = self.waiting[-1].at_s
+        x, y = places[0].tolist()
         first, self.waiting = self.waiting, []
-        for range_ in first:
+        # What fits best goes first: a blocked range is not believed once the place is known.
+        for range_ in sorted(first, key=lambda w: (abs(self._miss(w, x, y)), w.anchor_id)):
             self.feed(range_)
+        return True
+
+    def _miss(self, heard: Heard, x_m: float, y_m: float) -> float:
+        dx, dy, dz = heard.x_m - x_m, heard.y_m - y_m, heard.z_m - self.model.tag_height_m
+        return heard.range_m - math.sqrt(dx * dx + dy * dy + dz * dz)
+
+    def _wait(self, heard: Heard) -> None:
+        """Collect the first round; start when an anchor speaks again or its time is up."""
+        again = any(w.anchor_id == heard.anchor_id for w in self.waiting)
+        over = bool(self.waiting) and heard.at_s - self.waiting[0].at_s > START_S
+        if (again or over) and self.start():
+            self.feed(heard)
+            return
+        self.waiting = [w for w in self.waiting if w.at_s > heard.at_s - START_S]
+        self.waiting = [w for w in self.waiting if w.anchor_id != heard.anchor_id] + [heard]
+
+    def _judge(self, anchor_id: str, done: Step) -> None:
+        row = self.best()
+        residual = float(done.innovation_m[row])
+        sigmas = abs(residual) / math.sqrt(float(done.expected_m2[row]))
+        self.verdicts[anchor_id] = Verdict(residual, sigmas, bool(done.believed[row]))
 
     def _slot_of(self, heard: Heard) -> tuple[int, int | None]:
         """Return the slot of an anchor, and it again if its range error had to be cleared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tagtrail_locate.core import positions, presence
+from tagtrail_locate.core import positions, presence, ranged
 from tagtrail_locate.core.facts import Claim, Position, Range, Sighting
 from tagtrail_locate.core.levels import STANDARD_DBM, level_of, shift_of
 from tagtrail_locate.core.registry import Registry
@@ -135,14 +135,17 @@ def _witness(tag: TagState, at_s: float, zone_id: str | None, by: tuple[bytes, s
 
 
 def take_range(state: State, tag: TagState, at_s: float, fact: Range, event: bytes) -> None:
-    """Take in a range; a completed round gives a fix that contests the zone."""
+    """Take in a range; a completed round gives a position that contests the zone."""
     registry = state.registry
-    point = positions.take_range(tag, fact, at_s, event, registry)
-    if point is None or (tag.fix is not None and point.at_s < tag.fix.at_s):
-        return
-    tag.fix = point
-    if registry.has_outlines(point.site_id):
-        positions.contest_by_place(tag.ranged, point, point.at_s, registry)
+    late = 0 if tag.ranging is None else tag.ranging.tracker.late
+    point = ranged.take_range(tag, fact, at_s, event, registry)
+    if point is not None:
+        tag.fix = point
+        if registry.has_outlines(point.site_id):
+            positions.contest_by_place(tag.ranged, point, point.at_s, registry)
+    if tag.ranging is not None and tag.ranging.tracker.late > late:
+        tag.late += tag.ranging.tracker.late - late
+        count(state, "late", tag.ranging.tracker.late - late)
 
 
 def take_position(

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from tagtrail_locate.core.hearing import Ear, Habits, ZoneHearing
+from tagtrail_locate.core.ranging_state import Ranging
 from tagtrail_locate.core.registry import Registry
 
 TELLING_TAGS: Final = 3
@@ -98,15 +99,6 @@ class Hold(msgspec.Struct, array_like=True):
     entered: bool = False
 
 
-class Anchored(msgspec.Struct, array_like=True):
-    """The newest range of one anchor: time, metres, standard deviation, event id."""
-
-    at_s: float
-    range_m: float
-    sigma_m: float
-    event: bytes
-
-
 class Point(msgspec.Struct, array_like=True):
     """A position by one source.
 
@@ -129,22 +121,6 @@ class Point(msgspec.Struct, array_like=True):
     event: bytes
     gateway_id: str | None = None
     radius_95_m: float | None = None
-
-
-class Ranging(msgspec.Struct, array_like=True):
-    """Ranges on their way to a fix.
-
-    Attributes:
-        ranges: Newest range per anchor.
-        pending: Anchors that spoke since the last fix; the values mean nothing.
-        rejected: Anchors whose range the last fix did not believe, with the residual in metres.
-        trouble: Why the last round gave no fix; None if it did.
-    """
-
-    ranges: dict[str, Anchored] = {}
-    pending: dict[str, int] = {}
-    rejected: dict[str, float] = {}
-    trouble: str | None = None
 
 
 class TagState(msgspec.Struct, array_like=True):
