@@ -9,12 +9,16 @@ from tagtrail_locate.core.gaussian_process import Shadowing, decades, fit
 from tagtrail_locate.core.grid import Grid, grid_over
 from tagtrail_locate.core.level_table import LOW_DBM, PER_NAT, heard_share, table_of
 from tagtrail_locate.core.radio_map import (
+    LEAST_SPACINGS,
     SHAPE_STEP,
+    Means,
     Survey,
     map_of_plan,
     map_of_survey,
     masts_of,
     normal_shape,
+    shadowing_of,
+    spacing_m,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -138,3 +142,29 @@ def test_not_being_heard_speaks_for_far_away(hall: Grid) -> None:
     assert fits[hall.cell_at(9.5, 9.5)] > fits[hall.cell_at(0.5, 0.5)]
     assert heard_share(np.array([-60.0]))[0] > 0.94
     assert heard_share(np.array([-95.0]))[0] == pytest.approx(0.475)
+
+
+def test_a_gateway_deaf_to_one_side_is_learned_for_places_farther_that_way() -> None:
+    chance = np.random.default_rng(4)
+    gateway = np.array([0.0, 0.0, 2.0])
+    turn, away = chance.uniform(0.0, 2.0 * np.pi, 80), chance.uniform(2.0, 6.0, 80)
+    places = np.column_stack([away * np.cos(turn), away * np.sin(turn), np.ones(80)])
+    level = -58.0 + 2.0 * decades(gateway, places) + 5.0 * np.cos(turn) + chance.normal(0, 1, 80)
+    means = Means(np.arange(80), level, np.full(80, 0.1), 1.0)
+    shadowing = shadowing_of(gateway[None], places, [means])
+    model, _evidence = fit(gateway, places, level, means.noise_db2, shadowing)
+    ahead, behind = model.predict(np.array([[9.0, 0.0, 1.0], [-9.0, 0.0, 1.0]]))[0]
+
+    assert shadowing.pattern_db >= 3.0
+    assert ahead - behind == pytest.approx(10.0, abs=2.0)
+
+
+def test_shadows_shorter_than_the_surveys_spacing_are_not_claimed() -> None:
+    chance = np.random.default_rng(5)
+    line = np.linspace(0.0, 12.0, 5)
+    places = np.array([(x, y, 1.0) for x in line for y in line])
+    level = -60.0 + 2.0 * decades(POSITIONS[0], places) + chance.normal(0.0, 4.0, 25)
+    means = Means(np.arange(25), level, np.full(25, 0.1), 1.0)
+
+    assert spacing_m(places) == pytest.approx(3.0)
+    assert shadowing_of(POSITIONS[:1], places, [means]).length_m >= LEAST_SPACINGS * 3.0

@@ -1,7 +1,8 @@
 """Gaussian-process regression of levels around a log-distance path loss, for one gateway.
 
-level(p) = offset - 10 n log10(d(p)) + shadow(p) + noise, with normal priors on the offset and the
-exponent n (integrated out), a squared-exponential shadow and independent noise per survey point.
+level(p) = offset - 10 n log10(d(p)) + pattern(direction of p) + shadow(p) + noise, with normal priors
+on the offset and the exponent n (integrated out), a smooth pattern of the antenna and what it is
+mounted on, a squared-exponential shadow and independent noise per survey point.
 Few points, so plain Cholesky (Rasmussen and Williams 2006, chapters 2, 2.7 and 5.4.2).
 """
 
@@ -26,6 +27,9 @@ EXPONENT_SD: Final = 0.6
 NEAREST_M: Final = 0.5
 """Nearer than this the far-field law does not hold; the distance counts as this."""
 
+PATTERN_RAD: Final = 1.0
+"""Angle over which the pattern changes: small antennas on walls have few, broad lobes."""
+
 
 class Shadowing(NamedTuple):
     """What a site's levels do around the path loss, the same for all its gateways.
@@ -34,11 +38,13 @@ class Shadowing(NamedTuple):
         length_m: Correlation length of the shadow, metres.
         shadow_db: Its standard deviation, dB.
         point_db: What the mean level of one point has of its own (small-scale fading), dB.
+        pattern_db: Standard deviation of the pattern over the directions from the gateway, dB.
     """
 
     length_m: float
     shadow_db: float
     point_db: float
+    pattern_db: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +76,7 @@ class LevelModel:
         """
         cross = _covariance(self.gateway_m, places_m, self.points_m, self.shadowing)
         half = np.linalg.solve(self.lower, cross.T)
-        own = self.shadowing.shadow_db**2 + _trend_variance(self.gateway_m, places_m)
+        own = _variance(self.gateway_m, places_m, self.shadowing)
         mean = _prior_mean(self.gateway_m, places_m) + cross @ self.weights
         return mean, np.maximum(own - np.sum(half * half, axis=0), 0.01)
 
@@ -121,15 +127,30 @@ def _prior_mean(gateway_m: Floats, places_m: Floats) -> Floats:
     return OFFSET_MEAN_DB + EXPONENT_MEAN * decades(gateway_m, places_m)
 
 
-def _trend_variance(gateway_m: Floats, places_m: Floats) -> Floats:
+def _variance(gateway_m: Floats, places_m: Floats, shadowing: Shadowing) -> Floats:
+    """Return the diagonal of `_covariance` of some places with themselves, shape (m,), dB²."""
     lost = decades(gateway_m, places_m)
-    variance: Floats = OFFSET_SD_DB**2 + (EXPONENT_SD * lost) ** 2
+    toward = _directions(gateway_m, places_m)
+    alike = np.sum(toward * toward, axis=1)
+    pattern = shadowing.pattern_db**2 * np.exp((alike - 1.0) / PATTERN_RAD**2)
+    trend = OFFSET_SD_DB**2 + (EXPONENT_SD * lost) ** 2
+    variance: Floats = shadowing.shadow_db**2 + pattern + trend
     return variance
+
+
+def _directions(gateway_m: Floats, places_m: Floats) -> Floats:
+    """Return unit vectors from the gateway, shape (m, 2); shorter, so alike, within `NEAREST_M`."""
+    away = places_m[:, :2] - gateway_m[:2]
+    far = np.maximum(np.sqrt(np.sum(away * away, axis=1)), NEAREST_M)
+    toward: Floats = away / far[:, None]
+    return toward
 
 
 def _covariance(gateway_m: Floats, a_m: Floats, b_m: Floats, shadowing: Shadowing) -> Floats:
     square = np.sum((a_m[:, None, :2] - b_m[None, :, :2]) ** 2, axis=2)
     shadow = shadowing.shadow_db**2 * np.exp(-0.5 * square / shadowing.length_m**2)
+    alike = _directions(gateway_m, a_m) @ _directions(gateway_m, b_m).T
+    pattern = shadowing.pattern_db**2 * np.exp((alike - 1.0) / PATTERN_RAD**2)
     trend = np.outer(decades(gateway_m, a_m), decades(gateway_m, b_m)) * EXPONENT_SD**2
-    covariance: Floats = shadow + trend + OFFSET_SD_DB**2
+    covariance: Floats = shadow + pattern + trend + OFFSET_SD_DB**2
     return covariance

@@ -47,7 +47,11 @@ NORMAL_SHARE: Final = 0.1
 LENGTHS_M: Final = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 SHADOWS_DB: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 POINTS_DB: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+PATTERNS_DB: Final = (0.0, 1.5, 3.0, 4.5)
 """Candidates of the hyperparameters, searched for the greatest marginal likelihood."""
+
+LEAST_SPACINGS: Final = 0.75
+"""Shadows shorter than this many distances between neighbouring places cannot be told from fading."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,10 +229,22 @@ def shadowing_of(positions_m: Floats, places_m: Floats, means: list[Means]) -> g
             before = best
             best = max((best._replace(shadow_db=value) for value in SHADOWS_DB), key=score)
             best = max((best._replace(point_db=value) for value in POINTS_DB), key=score)
+            best = max((best._replace(pattern_db=value) for value in PATTERNS_DB), key=score)
             if best == before:
                 return best
 
-    return max((best_of_length(value) for value in LENGTHS_M), key=score)
+    shortest_m = min(LEAST_SPACINGS * spacing_m(places_m), LENGTHS_M[-1])
+    told = [value for value in LENGTHS_M if value >= shortest_m]
+    return max((best_of_length(value) for value in told), key=score)
+
+
+def spacing_m(places_m: Floats) -> float:
+    """Return the usual distance of a place of a survey, shape (n, 3), to the next one, metres."""
+    if len(places_m) < 2:
+        return 0.0
+    away = np.sqrt(np.sum((places_m[:, None, :2] - places_m[None, :, :2]) ** 2, axis=2))
+    np.fill_diagonal(away, np.inf)
+    return float(np.median(away.min(axis=1)))
 
 
 def _fit(
