@@ -42,6 +42,12 @@ MOVES_PER_S: Final = {"transit": 10.0 / DAY_S, "storage": 1.0 / DAY_S}
 EXITS_PER_S: Final = {"outbound": 0.5 / HOUR_S, "dock": 0.5 / HOUR_S, "yard": 0.125 / HOUR_S}
 """Departures from zones through which things leave, by kind."""
 
+LEAST_EXIT_SHARE: Final = 0.2
+"""A tag that was in such a zone with less than this probability did not leave through it."""
+
+SIGMAS_95: Final = 2.448
+"""Radius of 95 % of a round normal distribution, in its standard deviations."""
+
 NEXT_M: Final = 5.0
 """Zones whose outlines come this close are neighbours, metres ..."""
 
@@ -134,7 +140,7 @@ def weigh(state: State, tag: TagState, usual: list[str], watermark_s: float) -> 
         CHANCE: chance,
         SHADOW: SHADOWS_PER_S * min(open_s, SHADOW_S) * _shadow_lasts(observed_s),
         BATTERY: batteries.hazard_per_s(tag.habits.battery, since_s) * open_s,
-        LEFT: EXITS_PER_S.get(exit_kind(state, tag) or "", 0.0) * open_s,
+        LEFT: _exit_per_s(state, tag) * open_s,
         BLIND: MOVES_PER_S[mode] * open_s * sum(share for _, share in blind),
         GONE: LEAVES_PER_S[mode] * open_s,
     }
@@ -198,19 +204,42 @@ def heading(state: State, tag: TagState) -> str | None:
     return zone_id if newest[1] - max(home) >= 2.0 * tag.interval_s else None
 
 
-def exit_zone(state: State, tag: TagState) -> Zone | None:
-    """Return the zone through which a tag may have left: its own, else the one it moved towards."""
+def exit_of(state: State, tag: TagState) -> tuple[Zone, float] | None:
+    """Return the zone through which a tag may have left, and how probably it was there.
+
+    Its own zone or the one it moved towards is taken for certain; one that its last area reaches
+    into counts by the share of that area, but never for more than its own zone leaves open.
+    """
+    zones = state.registry.zones
     for zone_id in (tag.zone_id, heading(state, tag)):
-        zone = state.registry.zones.get(zone_id) if zone_id is not None else None
+        zone = zones.get(zone_id) if zone_id is not None else None
         if zone is not None and zone.kind in EXITS_PER_S:
-            return zone
-    return None
+            return zone, 1.0
+    open_share = 1.0 - (tag.radio.confidence or 0.0)
+    found = [
+        (min(_share_inside(zone, tag), open_share), zone.zone_id, zone)
+        for zone in zones.values()
+        if zone.kind in EXITS_PER_S and zone.site_id == tag.site_id
+    ]
+    share, _, zone = max(found, key=lambda item: item[:2], default=(0.0, "", None))
+    return (zone, share) if zone is not None and share >= LEAST_EXIT_SHARE else None
 
 
-def exit_kind(state: State, tag: TagState) -> str | None:
-    """Return the kind of that zone; None if there is none."""
-    zone = exit_zone(state, tag)
-    return None if zone is None else zone.kind
+def _share_inside(zone: Zone, tag: TagState) -> float:
+    """Return about how much of a tag's last area lies in a zone, by the distance to its border."""
+    track = tag.track
+    if track is None or zone.outline_m is None or track.site_id != zone.site_id:
+        return 0.0
+    if track.x_m is None or track.y_m is None or not track.radius_95_m:
+        return 0.0
+    sigma_m = track.radius_95_m / SIGMAS_95
+    inside_m = depth_m(zone.outline_m, track.x_m, track.y_m)
+    return 0.5 * math.erfc(-inside_m / sigma_m / math.sqrt(2.0))
+
+
+def _exit_per_s(state: State, tag: TagState) -> float:
+    found = exit_of(state, tag)
+    return 0.0 if found is None else EXITS_PER_S[found[0].kind] * found[1]
 
 
 def neighbours(state: State, tag: TagState) -> list[Zone]:

@@ -48,9 +48,9 @@ def _all(state: State, tag: TagState, found: Judgement) -> Iterator[tuple[str, s
     blind = sorted(found.blind_zones, key=lambda item: (-item[1], item[0]))
     unheard = [(z, "unheard_there") for z, share in blind if share >= LEAST_BLIND]
     if cause == causes.LEFT:
-        way_out = causes.exit_zone(state, tag)
+        way_out = causes.exit_of(state, tag)
         if way_out is not None:
-            yield way_out.zone_id, "exit"
+            yield way_out[0].zone_id, "exit"
     if cause == causes.BLIND:
         yield from unheard
     if tag.zone_id is not None:
