@@ -258,7 +258,7 @@ def load(path: Path) -> Config:
         if name not in _SECTIONS and name != "input":
             allowed = ", ".join((*_SECTIONS, "input"))
             raise document.fault((name,), f"is unknown; sections are {allowed}")
-    sections = {
+    sections: dict[str, Any] = {
         name: bind(cls, document, document.table(name), (name,)) for name, cls in _SECTIONS.items()
     }
     return Config(path=path, document=document, inputs=_inputs(document), **sections)

@@ -56,7 +56,7 @@ class Configuring:
                     async with asyncio.timeout(server.config_every_s):
                         await self._wanted.wait()
         finally:
-            web.close()
+            web.end()
 
     async def _fetch(self, web: Web) -> None:
         agent = self._agent

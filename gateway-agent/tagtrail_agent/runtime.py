@@ -197,9 +197,10 @@ class Agent:
         try:
             await self._watch(stopping, hearing)
         finally:
-            for task in (*tasks, *hearing, stopping):
+            stopping.cancel()
+            for task in (*tasks, *hearing):
                 task.cancel()
-            await asyncio.gather(*tasks, *hearing, stopping, return_exceptions=True)
+            await asyncio.wait([*tasks, *hearing])
             self.hearing.flush()
             await self.link.close()
             self.outbox.close()

@@ -100,7 +100,7 @@ class HttpLink:
     async def close(self) -> None:
         """End the connections."""
         for web in self._all:
-            web.close()
+            web.end()
 
 
 def _is_time(text: str) -> bool:

@@ -80,6 +80,7 @@ class Web:
         self._base, self._headers, self._timeout_s = parts.path.rstrip("/"), headers, timeout_s
         self._context = self._trusting(ca_file) if self._secure else None
         self._connection: http.client.HTTPConnection | None = None
+        self._ended = False
 
     @staticmethod
     def _trusting(ca_file: Path | None) -> ssl.SSLContext:
@@ -117,7 +118,7 @@ class Web:
             return self._once(method, path, body, headers)
         except (http.client.RemoteDisconnected, ConnectionError) as error:
             self.close()
-            if not kept:
+            if not kept or self._ended:
                 raise UnreachableError(_words(error, self._host)) from error
         except (OSError, http.client.HTTPException) as error:
             self.close()
@@ -132,6 +133,20 @@ class Web:
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
     ) -> Reply:
         connection = self._connected()
+        try:
+            return self._asked(connection, method, path, body, headers)
+        finally:
+            if self._ended:  # `end` came from another thread meanwhile
+                connection.close()
+
+    def _asked(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+    ) -> Reply:
         sent = {**(self._headers or {}), **(headers or {})}
         connection.request(method, self._base + path, body=body, headers=sent)
         with connection.getresponse() as response:
@@ -143,8 +158,13 @@ class Web:
             self.close()
         return Reply(response.status, found, content)
 
+    def end(self) -> None:
+        """End the connection for good, even if another thread is just using it."""
+        self._ended = True
+        self.close()
+
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; the next request makes another."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
