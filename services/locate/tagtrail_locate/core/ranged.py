@@ -59,6 +59,9 @@ RESTS: Final = (3, 6, 12, 24)
 """Rounds since the last move after which the place of rest is computed, then every so many as the
 last: it costs some 20 ms and changes less and less."""
 
+SHARED_M: Final = 0.1
+"""What all ranges of a tag share (its delay, its height) does not average out at rest, metres."""
+
 NEAR_M: Final = 12.0
 """The place of rest is looked for so far around that of the filter: half the width of a hall whose
 ranges are blocked for the most part."""
@@ -217,7 +220,8 @@ def _corrected(waiting: list[Measured], calibration: Calibration | None) -> list
             [m.anchor_id for m in powers], features_of([_reading(m) for m in powers])
         )
         mean, spread = errors.moments()
-        sight = 0.0 if calibration is not None and calibration.range_errors else -0.06
+        known = calibration is not None and calibration.range_errors is not None
+        sight = 0.0 if known else UNSURVEYED_ERRORS.means_m[0]
         for m, bias, sd in zip(powers, mean.tolist(), spread.tolist(), strict=True):
             expected[m.at_s, m.anchor_id] = (bias - sight, max(sd, m.sigma_m))
     found = []
@@ -302,4 +306,5 @@ def _rest(
     found = spot(stands, ranges, errors, height_m=height_m, bounds=bounds)
     blocked = {r.anchor_id: round(b, 3) for r, b in zip(medians, found.blocked, strict=True)}
     rounds = ranging.still.rounds - ranging.rests_from
-    return Rest(rounds, found.x_m, found.y_m, found.accuracy_m, found.elsewhere, blocked)
+    accuracy_m = math.hypot(found.accuracy_m, SHARED_M)
+    return Rest(rounds, found.x_m, found.y_m, accuracy_m, found.elsewhere, blocked)

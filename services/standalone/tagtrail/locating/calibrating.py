@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from tagtrail.locating.log_reader import Api
 from tagtrail.locating.plans import Reference, grid_of
+from tagtrail.locating.range_calibrating import configured, with_radio
 from tagtrail.locating.walks import Walk, walk_of
 from tagtrail_kernel.errors import NotFoundError
 from tagtrail_kernel.events.sightings import TagSighted
@@ -70,6 +71,8 @@ def calibrated(
         tag_height_m=tag_height_m,
         tag_rssi_1m_dbm=walk.tag_rssi_1m_dbm() if survey_id else None,
     )
+    kept = with_radio(configured(walk.plan, site_id), known.calibration)
+    known = replace(known, calibration=kept)
     if survey_id is None:
         return Calibrated(known, None, None)
     limits = Limits(interval_s=walk.interval_s())

@@ -17,9 +17,17 @@ import typer
 from tagtrail.locating import plans
 from tagtrail.locating.calibrating import Calibrated, calibrated, calibration_event
 from tagtrail.locating.log_reader import Api, api_key
+from tagtrail.locating.range_calibrating import (
+    APPLIED,
+    NOT_APPLIED,
+    ranges_calibrated,
+    ranges_json,
+    ranges_lines,
+)
 from tagtrail.locating.walks import Walk, report_json, walk_of
 from tagtrail_kernel.clock import SystemClock, TimeOrderedIds
 from tagtrail_kernel.errors import DomainError, RejectedError
+from tagtrail_locate.core.calibration_config import Calibration
 from tagtrail_locate.core.survey import Limits, Report
 
 app = typer.Typer(
@@ -174,6 +182,12 @@ def calibrate(
         list[str] | None,
         typer.Option(help="TAG=X,Y[,Z]: a tag that hangs at a known place. Several times."),
     ] = None,
+    ranges: Annotated[
+        bool, typer.Option("--ranges", help="Learn from the ranges of the reference tags.")
+    ] = False,
+    anchors: Annotated[
+        bool, typer.Option("--anchors", help="Learn from the ranges between the anchors.")
+    ] = False,
     hours: Annotated[float, typer.Option(min=0.01, help="Latest hours of reference tags.")] = 1.0,
     floor: Annotated[float, typer.Option(help="Floor number.")] = 0.0,
     tag_height: Annotated[float, typer.Option(help="Usual height of a tag, metres.")] = 1.0,
@@ -187,8 +201,15 @@ def calibrate(
 
     Nothing is changed without --apply. A calibration that is made of too few data, or in which a
     parameter is at its bound, is refused with the reason (exit code 2); one that makes the replayed
-    walk worse is not applied (exit code 1) unless --force is given.
+    walk worse is not applied (exit code 1) unless --force is given. With --ranges or --anchors the
+    ranges of UWB anchors are calibrated instead; the rest of the site's calibration stays.
     """
+    if ranges or anchors:
+        of_anchors = None if anchors else reference or []
+        _calibrate_ranges(
+            api_url, site, of_anchors, hours, tag_height, apply=apply, as_json=as_json
+        )
+        return
     with _answering(api_url, quiet=as_json) as api:
         places = plans.references(reference or [])
         if (survey_id is None) == (not places):
@@ -202,15 +223,41 @@ def calibrate(
         )  # fmt: skip
         applied = apply and (force or not worse)
         if applied:
-            event = calibration_event(site, found.known.calibration)
-            key = str(uuid.uuid5(uuid.NAMESPACE_OID, orjson.dumps(event).decode()))
-            api.post([event], key=f"calibration/{site}/{key}")
+            _apply(api, site, found.known.calibration)
     _show(
         _calibrated_json(found, applied=applied),
         _calibrated_lines(found, applied=applied),
         as_json=as_json,
     )
     raise typer.Exit(NO_GO if apply and not applied else 0)
+
+
+def _apply(api: Api, site: str, calibration: Calibration) -> None:
+    event = calibration_event(site, calibration)
+    key = str(uuid.uuid5(uuid.NAMESPACE_OID, orjson.dumps(event).decode()))
+    api.post([event], key=f"calibration/{site}/{key}")
+
+
+def _calibrate_ranges(
+    api_url: str,
+    site: str,
+    reference: list[str] | None,
+    hours: float,
+    tag_height_m: float,
+    *,
+    apply: bool,
+    as_json: bool,
+) -> None:
+    """Learn what ranges have too much, from reference tags or (None) between the anchors."""
+    with _answering(api_url, quiet=as_json) as api:
+        places = plans.references(reference or [])
+        if reference is not None and not places:
+            raise RejectedError("--ranges needs --reference; --anchors does without")
+        found = ranges_calibrated(api, site, places=places, hours=hours, tag_height_m=tag_height_m)
+        if apply:
+            _apply(api, site, found.calibration)
+    body = ranges_json(found, applied=apply)
+    _show(body, ranges_lines(body), as_json=as_json)
 
 
 def _calibrated_json(found: Calibrated, *, applied: bool) -> dict[str, Any]:
@@ -244,12 +291,7 @@ def _calibrated_lines(found: Calibrated, *, applied: bool) -> list[str]:
         f"  {name}: {f['offset_db']:.1f} dBm at 1 m, exponent {f['exponent']:.2f}, ±{f['sigma_db']:.1f} dB"
         for name, f in body["gateways"].items()
     ]
-    lines.append(
-        "applied: it holds from now on, and in every replay from here"
-        if applied
-        else "nothing was changed; repeat with --apply to use it"
-    )
-    return lines
+    return [*lines, APPLIED if applied else NOT_APPLIED]
 
 
 def _report_lines(report: Report, walk: Walk) -> list[str]:
