@@ -26,6 +26,7 @@ from tagtrail_locate.core.grid_motion import Gait, Motion
 from tagtrail_locate.core.grid_place import Place, over_modes, place_of
 from tagtrail_locate.core.level_table import PER_NAT, LevelTable, table_of
 from tagtrail_locate.core.radio_map import RadioMap
+from tagtrail_locate.core.shared_errors import MOST_SHARED, faded, worth
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -64,7 +65,7 @@ class FilterSettings:
     """
 
     gait: Gait = field(default_factory=Gait)
-    correlation_s: float = 3.0
+    correlation_s: float = 2.0
     still_correlation_s: float = 120.0
     jump_per_s: float = 0.002
     map_error_db: float = 1.5
@@ -79,7 +80,8 @@ class Belief(NamedTuple):
 
     Attributes:
         mass: Probability per mode and cell, shape (B, M, C), float32; sums to 1 per tag.
-        recent: Readings of the correlation time per mast, shape (B, G + 1), float32.
+        recent: Share of the error common to a mast's readings that the recent ones have told, 0 to
+            1, shape (B, G + 1), float32; see `shared_errors`.
         error_db: What each gateway hears of the tag above the map, dB; shape (B, G), or
             (B, G, M, C) if followed along every path; float32.
         error_db2: Variance of it, shape (B, G), dB².
@@ -161,8 +163,10 @@ class GridFilter:
         self, belief: Belief, dt_s: Floats, gateway: Indices, level_db: Floats, count: Floats
     ) -> tuple[Belief, Evidence]:
         """Do a step and return what the smoother needs of it; arguments as `step`."""
-        recent = self._fade(belief, dt_s)
-        weight = self._weights(recent, gateway, count)
+        still = np.minimum(last_sum(belief.mass[:, :1]), np.float32(1.0))
+        own = self.settings
+        recent = faded(belief.recent, still, dt_s, own.correlation_s, own.still_correlation_s)
+        weight = self._weights(recent, still, gateway, count)
         kept = (1.0 / (1.0 + dt_s / self.settings.map_error_s))[:, None]
         prior_db2 = self.settings.map_error_db**2
         variance = map_errors.forgotten(belief.error_db2, kept, prior_db2)
@@ -223,28 +227,14 @@ class GridFilter:
         rate = dt_s * self.settings.jump_per_s
         return (rate / (1.0 + rate)).astype(np.float32)[:, None, None]
 
-    def _fade(self, belief: Belief, dt_s: Floats) -> Singles:
-        """Return the recent readings per gateway after some time; longer remembered if still."""
-        still = np.minimum(last_sum(belief.mass[:, :1]).astype(np.float64), 1.0)
-        settings = self.settings
-        rate = (1.0 - still) / settings.correlation_s + still / settings.still_correlation_s
-        kept: Singles = (1.0 / (1.0 + rate * dt_s)).astype(np.float32)[:, None]
-        return belief.recent * kept
-
-    def _weights(self, recent: Singles, gateway: Indices, count: Floats) -> Singles:
-        """Return the independent readings that each reading is worth; counts it as recent.
-
-        n readings that share a part r of their variance are worth n / (1 + r (n - 1)).
-        """
-        shared = np.float32(self.radio_map.shared_share)
-        weight = np.zeros(gateway.shape, dtype=np.float32)
-        rows = np.arange(len(recent))
-        for reading in range(gateway.shape[1]):
-            which, own = self._mast[gateway[:, reading]], count[:, reading].astype(np.float32)
-            before = recent[rows, which]
-            weight[:, reading] = own / (np.float32(1.0) + shared * before)
-            recent[rows, which] = before + own
-        return weight
+    def _weights(self, recent: Singles, still: Singles, gateway: Indices, count: Floats) -> Singles:
+        """Return the independent readings that each reading is worth; counts it as recent."""
+        moving, at_rest = (
+            np.float32(min(share, MOST_SHARED))
+            for share in (self.radio_map.shared_share, self.radio_map.still_share)
+        )
+        shared = moving + still * (at_rest - moving)
+        return worth(recent, shared, self._mast[gateway], count.astype(np.float32))
 
     def _gains(
         self, variance: Floats, gateway: Indices, level_db: Floats, weight: Singles

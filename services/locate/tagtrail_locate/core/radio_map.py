@@ -68,6 +68,7 @@ class RadioMap:
             the fading that belongs to a point.
         mast: Index of the place where the gateway hangs, shape (G,); antennas that hang together
             share their errors.
+        still_share: `shared_share` of a tag that lies still: all of the point's fading is shared.
     """
 
     gateways: tuple[str, ...]
@@ -76,6 +77,7 @@ class RadioMap:
     shape: Floats
     shared_share: float
     mast: Indices
+    still_share: float = PLAN_SHARED_SHARE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,10 +182,11 @@ def map_of_survey(
     variance = map_variance + fast[:, None]
     shape = _shape(survey, means, models)
     inside = grid.inside
-    shared = np.mean(map_variance[:, inside]) + POINT_SHARED * shadowing.point_db**2
-    share = float(shared / np.mean(variance[:, inside]))
+    known, whole = float(np.mean(map_variance[:, inside])), float(np.mean(variance[:, inside]))
+    moving, still = ((known + part * shadowing.point_db**2) / whole for part in (POINT_SHARED, 1.0))
     mean = np.stack([mean for mean, _variance in predicted])
-    return RadioMap(gateways, mean, np.sqrt(variance), shape, share, masts_of(positions_m))
+    masts = masts_of(positions_m)
+    return RadioMap(gateways, mean, np.sqrt(variance), shape, moving, masts, still)
 
 
 def masts_of(positions_m: Floats) -> Indices:
