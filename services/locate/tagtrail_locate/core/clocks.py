@@ -13,6 +13,7 @@ import math
 from typing import Final
 
 from tagtrail_locate.core.state import LEAST_GATHER_S, GatewayState, SiteTimes, State
+from tagtrail_locate.core.thresholds import Thresholds
 
 IDLE_S: Final = 5.0
 """A gateway that is further behind the newest time of its site is not waited for."""
@@ -57,6 +58,7 @@ class Clock:
         names: Gateways of the site, in the order in which they appeared.
         base_s: Common time of the gateways by their own clocks, at most `BASE_S` old.
         window_s: When the present window began.
+        ready_s: Time up to which readings need not wait any longer.
         due: (time of the first reading that waits, tag id): a heap.
         checks: (time at which silence must be judged, tag id): a heap.
     """
@@ -73,7 +75,7 @@ class Clock:
         "lonely",
         "low_s",
         "names",
-        "newest_s",
+        "newest_s", "ready_s",
         "resumed",
         "site_id",
         "window_s",
@@ -87,6 +89,7 @@ class Clock:
         self.window_s = times.window_s
         self.gateways: list[GatewayState | None] = []
         self.low_s = 0.0
+        self.ready_s = newest_s - times.gather_s
         self.lasts: list[float] = []
         self.resumed: list[float] = []
         self.lonely: list[bool] = []
@@ -111,17 +114,20 @@ class Clock:
         self.names[index], self.lasts[index], self.gateways[index] = "", 0.0, None
         self.find_low()
 
-    def told(self, post: Post, at_s: float, pause_s: float) -> None:
+    def told(self, post: Post, at_s: float, thresholds: Thresholds) -> None:
         """Note that a gateway told something newer than before.
 
         Args:
             post: The gateway; its `last_s` is older than `at_s`.
             at_s: Event time by the site's clock, seconds.
-            pause_s: Silence after which it begins a new stretch, seconds.
+            thresholds: Silences after which a gateway begins a new stretch.
         """
         gateway, index, newest_s = post.gateway, post.index, self.newest_s
-        if at_s - gateway.last_s > pause_s:
+        pause_s = at_s - gateway.last_s
+        if pause_s > thresholds.silence_grace_s:
             gateway.resumed_s = self.resumed[index] = at_s
+            if pause_s > thresholds.gateway_timeout_s:
+                gateway.alive_since_s = at_s
         gateway.last_s = at_s
         off_s = at_s + gateway.skew_s - self.base_s
         if off_s < gateway.off_low_s:
@@ -132,8 +138,13 @@ class Clock:
             self.newest_s = newest_s = at_s
             if newest_s - self.base_s >= BASE_S:
                 self._find_base()
-        if not gateway.hears:
-            return
+        if gateway.hears:
+            self._wait_for(index, at_s, newest_s)
+        early_s, late_s = self.low_s - SLACK_S, newest_s - self.gather_s
+        self.ready_s = max(late_s, early_s)
+
+    def _wait_for(self, index: int, at_s: float, newest_s: float) -> None:
+        """Learn how mixed up messages are, and find out who has told up to when."""
         before_s, self.lasts[index] = self.lasts[index], at_s
         late_s = newest_s - at_s
         gather_s = self.gather_s * FADE
@@ -145,17 +156,14 @@ class Clock:
 
     def find_low(self) -> None:
         """Find the time up to which every gateway that is not idle has told."""
-        oldest_s = self.newest_s - IDLE_S
-        low_s, low_index = self.newest_s, -1
-        for index, last_s in enumerate(self.lasts):
-            if oldest_s < last_s <= low_s:
-                low_s, low_index = last_s, index
+        oldest_s, lasts = self.newest_s - IDLE_S, self.lasts
+        low_s = min(lasts, default=0.0)
+        if low_s <= oldest_s:
+            low_s = min([last_s for last_s in lasts if last_s > oldest_s], default=self.newest_s)
+        low_index = lasts.index(low_s) if low_s in lasts else -1
         self.low_s, self._low_index = low_s, low_index
         self._expires_s = low_s + IDLE_S
-
-    def ready_s(self) -> float:
-        """Return the time up to which readings need not wait any longer."""
-        return max(self.low_s - SLACK_S, self.newest_s - self.gather_s)
+        self.ready_s = max(low_s - SLACK_S, self.newest_s - self.gather_s)
 
     def _find_base(self) -> None:
         told = [g for g in self.gateways if g is not None and g.off_low_s <= g.off_high_s]

@@ -39,10 +39,10 @@ from tagtrail_locate.core.facts import (
     read,
     read_sighting,
 )
-from tagtrail_locate.core.jobs import Job
+from tagtrail_locate.core.jobs import Job, Listeners
 from tagtrail_locate.core.levels import level_of, shift_of
 from tagtrail_locate.core.silence import Silence
-from tagtrail_locate.core.state import TELLING_TAGS, GatewayState, State, TagState, pack
+from tagtrail_locate.core.state import TELLING_TAGS, GatewayState, Reading, State, TagState, pack
 
 SNAPSHOT_EVERY: Final = 131_072
 """Positions between snapshots: replaying as many takes about two seconds at start."""
@@ -213,15 +213,9 @@ class Engine:
                 gateway.ahead_s = at_s - self._recorded_s
                 sources.count(self.state, "clock_ahead")
                 return self._recorded_s
-        gateway.ahead_s = gateway.skew_s or None
+        if gateway.ahead_s is not None or gateway.skew_s:
+            gateway.ahead_s = gateway.skew_s or None
         return at_s - gateway.skew_s
-
-    def _alive(self, post: Post, at_s: float) -> None:
-        """Note a sign of life that is newer than the last."""
-        gateway, thresholds = post.gateway, self.state.registry.thresholds
-        if at_s - gateway.last_s > thresholds.gateway_timeout_s:
-            gateway.alive_since_s = at_s
-        post.clock.told(post, at_s, thresholds.silence_grace_s)
 
     def _report(self, event: Recorded, at_s: float, fact: Report) -> None:
         post = self._post(fact.gateway_id, fact.site_id, at_s)
@@ -234,7 +228,7 @@ class Engine:
             if fact.values:
                 ears.note(self.state.ears, gateway.gateway_id, at_s, fact.values)
             if at_s > gateway.last_s:
-                self._alive(post, at_s)
+                post.clock.told(post, at_s, self.state.registry.thresholds)
             self._advance(event, post.clock)
         answers.write_gateway(self.state, self.effects, gateway)
 
@@ -243,19 +237,20 @@ class Engine:
         gateway = post.gateway
         gateway.position = event.position
         if at_s > gateway.last_s:
-            self._alive(post, at_s)
-        gateway.online = True
-        if at_s >= gateway.minute_end_s:
-            gateway.turn_minute(at_s)
+            post.clock.told(post, at_s, self.state.registry.thresholds)
+            gateway.online = True
+            if at_s >= gateway.minute_end_s:
+                gateway.turn_minute(at_s)
+            if gateway.sighted_s is None or at_s > gateway.sighted_s:
+                gateway.sighted_s = at_s
         tags = gateway.tags
-        tags[tag_id] = tags.get(tag_id, 0) + 1
-        if gateway.lonely != post.clock.lonely[post.index] or len(tags) == TELLING_TAGS:
-            gateway.lonely = gateway.lonely and len(tags) < TELLING_TAGS
-            post.clock.lonely[post.index] = gateway.lonely
+        if tag_id not in tags:
+            tags[tag_id] = 1
+            if gateway.lonely or post.clock.lonely[post.index]:
+                gateway.lonely = gateway.lonely and len(tags) < TELLING_TAGS
+                post.clock.lonely[post.index] = gateway.lonely
         gateway.minute_count += 1
         gateway.count += 1
-        if gateway.sighted_s is None or at_s > gateway.sighted_s:
-            gateway.sighted_s = at_s
         if gateway.written_s is None or at_s - gateway.written_s >= answers.GATEWAY_WRITE_S:
             answers.write_gateway(self.state, self.effects, gateway)
 
@@ -289,7 +284,10 @@ class Engine:
             self._listen(event, at_s, fact, post, tag)
         else:
             self._follow(event, at_s, fact, post)
-        self._advance(event, post.clock)
+        clock = post.clock
+        due, checks = clock.due, clock.checks
+        if (due and due[0][0] <= clock.ready_s) or (checks and checks[0][0] <= clock.newest_s):
+            self._advance(event, clock)
 
     def _appeared(self, tag_id: str, at_s: float) -> TagState:
         tag = self.state.tags[tag_id] = TagState(tag_id, settle_s=at_s)
@@ -302,7 +300,11 @@ class Engine:
         """Let a reading wait for those of the other gateways."""
         if post.counts is None:
             self._look_up(post)
-        level = level_of(self.state.registry, fact, post.shift_db, tag.power_db)
+        level = fact.rssi_dbm
+        if level is not None and fact.rssi_1m_dbm is None:
+            level += post.shift_db - tag.power_db
+        else:
+            level = level_of(self.state.registry, fact, post.shift_db, tag.power_db)
         if level is not None and sources.learn_gap(tag, post.name, at_s, level):
             self._silence.learn(tag)
         if self._silence.broken(tag, at_s, post):
@@ -315,13 +317,12 @@ class Engine:
             return
         event_id, waits = event.id, tag.waits
         waits.append((at_s, post.name, level, event_id.bytes))
-        if tag.waits_s is None or at_s < tag.waits_s:
+        tag.waits_position, tag.waits_event = event.position, event_id
+        if len(waits) >= tag.choir and _is_complete(waits, tag.choir):
+            self._fall_due(event, tag, post.clock)
+        elif tag.waits_s is None or at_s < tag.waits_s:
             tag.waits_s, tag.waits_at = at_s, post.clock.site_id
             heapq.heappush(post.clock.due, (at_s, tag.tag_id))
-        tag.waits_position, tag.waits_event = event.position, event_id
-        choir = tag.choir
-        if len(waits) >= choir and len({reading[1] for reading in waits}) >= choir:
-            self._fall_due(event, tag)
 
     def _look_up(self, post: Post) -> None:
         """Look up what the configuration says of a gateway's readings."""
@@ -332,23 +333,24 @@ class Engine:
             post.clock.lasts[post.index] = post.gateway.last_s
             post.clock.find_low()
 
-    def _fall_due(self, event: Recorded, tag: TagState) -> None:
+    def _fall_due(self, event: Recorded, tag: TagState, clock: Clock) -> None:
         """Make a job of the readings that wait."""
-        clock = self._clocks.of(tag.waits_at)
-        self.effects.order += 1
-        newest_s = max(reading[0] for reading in tag.waits)
-        if newest_s - tag.sought_s > sources.lapse_s(self.state, tag):
-            tag.settle_s = min(reading[0] for reading in tag.waits)
-        tag.sought_s = max(tag.sought_s, newest_s)
+        self.effects.order = order = self.effects.order + 1
+        waits = tag.waits
+        newest_s = max(waits)[0]
+        if newest_s > tag.sought_s:
+            if newest_s - tag.sought_s > sources.lapse_s(self.state, tag):
+                tag.settle_s = min(waits)[0]
+            tag.sought_s = newest_s
         lately_s = newest_s - CHOIR_INTERVALS * min(max(tag.interval_s, 1.0), CHOIR_S)
-        tag.choir = sum(1 for heard_s in tag.heard.values() if heard_s > lately_s)
-        job = Job(
-            self.effects.order, tag, tag.waits_at, tag.waits, event.position, tag.waits_position,
-            tag.waits_event, tag.last_heard_s or newest_s, tag.interval_s, clock.names,
-            clock.lasts.copy(), clock.resumed.copy(), clock.lonely.copy(), tag.settle_s,
+        tag.choir = len([1 for heard_s in tag.heard.values() if heard_s > lately_s])
+        cause = answers.Cause(
+            order, event.position, tag.waits_position, tag.waits_event, clock.site_id,
+            tag.last_heard_s or newest_s, tag.interval_s,
         )  # fmt: skip
+        ears = Listeners(clock.names, clock.lasts[:], clock.resumed[:], clock.lonely[:])
+        self._jobs.append(Job(order, tag, clock.site_id, waits, cause, ears, tag.settle_s))
         tag.waits, tag.waits_s = [], None
-        self._jobs.append(job)
         self._owing.add(tag.tag_id)
 
     def _settled(self, tag: TagState) -> None:
@@ -395,12 +397,11 @@ class Engine:
     def _advance(self, event: Recorded, clock: Clock) -> None:
         """Let fall due what a site's time has reached, and judge the silence of its tags."""
         due = clock.due
-        if due and due[0][0] <= (ready_s := clock.ready_s()):
-            while due and due[0][0] <= ready_s:
-                at_s, tag_id = heapq.heappop(due)
-                tag = self._tags.get(tag_id)
-                if tag is not None and tag.waits_s == at_s and tag.waits_at == clock.site_id:
-                    self._fall_due(event, tag)
+        while due and due[0][0] <= clock.ready_s:
+            at_s, tag_id = heapq.heappop(due)
+            tag = self._tags.get(tag_id)
+            if tag is not None and tag.waits_s == at_s and tag.waits_at == clock.site_id:
+                self._fall_due(event, tag, clock)
         checks = clock.checks
         while checks and checks[0][0] <= clock.newest_s:
             due_s, tag_id = heapq.heappop(checks)
@@ -418,3 +419,8 @@ class Engine:
             tag.last_heard_s or tag.now_s, tag.interval_s,
         )  # fmt: skip
         answers.settle(self.state, self.effects, tag, cause)
+
+
+def _is_complete(waits: list[Reading], choir: int) -> bool:
+    """Tell whether as many gateways as usual are among the readings that wait."""
+    return choir <= 1 or len({reading[1] for reading in waits}) >= choir

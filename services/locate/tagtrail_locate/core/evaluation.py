@@ -73,8 +73,8 @@ class Evaluator:
     def _run(self, model: SiteModel, jobs: list[Job], effects: Effects) -> None:
         thresholds = self._state.registry.thresholds
         keep_s, grace_s = thresholds.keep_s, thresholds.silence_grace_s
-        courses = [Course(job, model, keep_s) for job in jobs]
-        told: dict[int, Answers] = {}
+        courses = [Course(job, model, thresholds) for job in jobs]
+        told: dict[int, Answers | None] = {}
         going = [course for course in courses if course.looks]
         while going:
             looks = [course.looks.pop() for course in going]
@@ -82,7 +82,7 @@ class Evaluator:
                 going, looks, model.step(going, looks, grace_s), strict=True
             ):
                 course.took(look.at_s, memory)
-                if said is not None:
+                if not course.looks:
                     course.track.unheard = unheard
                     told[course.job.order] = said
             going = [course for course in going if course.looks]
@@ -90,32 +90,33 @@ class Evaluator:
             if course.late:
                 course.job.tag.late += course.late
                 sources.count(self._state, "late", course.late)
-            found = told.get(course.job.order)
-            if found is not None:
+            if course.new:
                 course.finish(keep_s)
-                self._decide(model, course, found, effects)
+                self._decide(model, course, told[course.job.order], effects)
 
-    def _decide(self, model: SiteModel, course: Course, told: Answers, effects: Effects) -> None:
+    def _decide(
+        self, model: SiteModel, course: Course, told: Answers | None, effects: Effects
+    ) -> None:
+        """Let what the filter says decide; it says nothing new about a tag that rests for long."""
         job, track = course.job, course.track
         tag, hold = job.tag, job.tag.radio
-        track.zones, track.x_m, track.y_m = told.data, told.x_m, told.y_m
-        track.radius_95_m = told.radius_95_m
-        tag.now_s = now_s = max(tag.now_s, track.head_s)
-        hold.heard_s = now_s
-        tag.nearest_id = max(job.readings, key=_level)[1]
-        best_id = model.zone_ids[told.best] if told.best < len(model.zone_ids) else None
-        if hold.zone_id is not None and best_id == hold.zone_id:
-            if hold.reason != "most_probable":
-                zones.dismiss(hold, "most_probable")
+        if track.head_s > tag.now_s:
+            tag.now_s = track.head_s
+        hold.heard_s = tag.now_s
+        if told is None:
+            track.skipped += 1
         else:
-            self._contest(model, course, told, best_id)
-        held = model.zone_index.get(hold.zone_id or "", len(model.zone_ids))
-        hold.confidence = told.zones[held]
-        cause = answers.Cause(
-            job.order, job.position, job.caused_at, job.cause, job.site_id, job.last_heard_s,
-            job.interval_s,
-        )  # fmt: skip
-        answers.settle(self._state, effects, tag, cause)
+            track.skipped, track.zones = 0, told.data
+            track.x_m, track.y_m, track.radius_95_m = told.x_m, told.y_m, told.radius_95_m
+            tag.nearest_id = told.nearest_id or tag.nearest_id
+            best_id = model.zone_ids[told.best] if told.best < len(model.zone_ids) else None
+            if hold.zone_id is None or best_id != hold.zone_id:
+                self._contest(model, course, told, best_id)
+            elif hold.reason != "most_probable":
+                zones.dismiss(hold, "most_probable")
+            held = model.zone_index.get(hold.zone_id or "", len(model.zone_ids))
+            hold.confidence = told.zones[held]
+        answers.settle(self._state, effects, tag, job.cause)
 
     def _contest(
         self, model: SiteModel, course: Course, told: Answers, best_id: str | None
@@ -133,7 +134,3 @@ class Evaluator:
                 near = model.near(told.belief, registry, hold.zone_id, fence.exit_tolerance_m)
         view = zones.View(best_id, told.zones[told.best], held, near)
         zones.decide(hold, view, now_s, fence, thresholds, settling=settling)
-
-
-def _level(reading: tuple[float, str, float, bytes]) -> tuple[float, str]:
-    return (reading[2], reading[1])

@@ -9,16 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
-from uuid import UUID
 
+from tagtrail_locate.core.answers import Cause
 from tagtrail_locate.core.site_model import SiteModel
 from tagtrail_locate.core.state import Reading, TagState, Track
+from tagtrail_locate.core.thresholds import Thresholds
+
+CALM_LOOKS: Final = 3
+"""Looks at a tag that has rested for long after which its belief is computed anew."""
 
 STEP_S: Final = 0.5
 """Readings within this time are one look at the tag: it moves less than a metre meanwhile."""
 
 MOST_RECENT: Final = 512
 """Readings kept for computing anew; a tag that shouts more is computed anew from later on."""
+
+
+class Listeners(NamedTuple):
+    """The gateways of a site's clock, as they were when a job became due; see `clocks.Clock`."""
+
+    names: list[str]
+    lasts: list[float]
+    resumed: list[float]
+    lonely: list[bool]
 
 
 class Job(NamedTuple):
@@ -29,15 +42,8 @@ class Job(NamedTuple):
         tag: The tag.
         site_id: Site whose gateways heard it.
         readings: What was heard since the evaluation before, in order of arrival.
-        position: Log position at which it became due.
-        caused_at: Log position of the newest of the readings.
-        cause: Id of that event.
-        last_heard_s: Newest event time at which the tag was heard.
-        interval_s: Its expected interval, seconds.
-        names: Gateways of the site's clock.
-        lasts: Newest event time of each of them.
-        resumed: Start of each one's present stretch without a pause.
-        lonely: Whether it hears so few tags that its silence is theirs.
+        cause: What led to it.
+        ears: Who listened.
         settle_s: When the tag (re)appeared.
     """
 
@@ -45,15 +51,8 @@ class Job(NamedTuple):
     tag: TagState
     site_id: str
     readings: list[Reading]
-    position: int
-    caused_at: int
-    cause: UUID
-    last_heard_s: float
-    interval_s: float
-    names: list[str]
-    lasts: list[float]
-    resumed: list[float]
-    lonely: list[bool]
+    cause: Cause
+    ears: Listeners
     settle_s: float
 
 
@@ -78,47 +77,52 @@ class Course:
         memory: What is remembered now.
         at_s: Its time; None before the first look.
         looks: Looks that remain, the next one last.
+        eager: Whether the decision is pending, so that every look counts.
         late: Readings that came too late.
         new: Whether there is anything new.
     """
 
-    __slots__ = ("at_s", "job", "late", "looks", "memory", "mid_after_s", "new", "track")
+    __slots__ = ("at_s", "eager", "job", "late", "looks", "memory", "mid_after_s", "new", "track")
 
-    def __init__(self, job: Job, model: SiteModel, keep_s: float) -> None:
+    def __init__(self, job: Job, model: SiteModel, thresholds: Thresholds) -> None:
         self.job = job
         self.late = 0
         self.mid_after_s: float | None = None
-        tag, track = job.tag, job.tag.track
-        if track is not None and track.site_id != job.site_id:
-            track = None
-        if track is not None and track.form != model.form:
-            track = None
-        readings = sorted(job.readings)
-        if track is None:
+        tag, readings = job.tag, job.readings
+        if len(readings) > 1:
+            readings.sort()
+        track = tag.track
+        if track is None or track.site_id != job.site_id or track.form != model.form:
             first_s = readings[0][0]
-            before_s = first_s - keep_s
+            before_s = first_s - thresholds.keep_s
             track = Track(job.site_id, model.form, first_s, model.prior, before_s, model.prior)
             tag.track = track
             self.at_s: float | None = None
         else:
-            tag.track = track
             self.at_s = track.head_s
             if readings[0][0] <= track.anchor_s:
                 kept = [r for r in readings if r[0] > track.anchor_s]
                 self.late = len(readings) - len(kept)
                 readings = kept
+        hold = tag.radio
+        self.eager = (
+            track.skipped >= CALM_LOOKS or hold.candidate_count > 0 or hold.zone_id is None
+            or job.cause.last_heard_s - job.settle_s < thresholds.settle_s
+        )  # fmt: skip
         self.track = track
         self.memory = track.head
-        self.looks: list[Look] = []
         self.new = bool(readings)
+        self.looks: list[Look] = []
         if readings:
             self._plan(readings)
 
     def _plan(self, readings: list[Reading]) -> None:
         track = self.track
         if self.at_s is None or readings[0][0] > track.head_s:
-            self.looks = _looks(readings)
             track.recent += readings
+            self.looks = _looks(readings)
+            if len(self.looks) == 1:
+                return
         else:
             track.recent = sorted([*track.recent, *readings])
             again = track.recent

@@ -26,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
+Bytes = npt.NDArray[np.uint8]
 
 NOISE_DB2: Final = 9.0
 """Variance of one reading around its mean at rest, dB²: a still link of the public captures varies
@@ -86,10 +87,17 @@ LEAST_POWER_DB2: Final = 1.5
 LEAST_UNHEARD: Final = 1e-4
 """Least chance that a gateway hears nothing at a place, however near: it may be covered."""
 
+STEPS: Final = 255.0
+"""Steps of a belief's bytes: what is below 4 millionths of the greatest cell is gone."""
+
 MOST_NATS: Final = 30
 STEPS_PER_NAT: Final = 32
 STEP_EXP: Final = 0.969233234476344081849
 """exp(-1/32), from which the exponential's table is made by products."""
+
+CALM_READINGS: Final = 16.0
+"""Once every mean of a rest stands on so many readings, a further look moves it by less than a
+tenth of its error: then the belief need not be computed anew at every look."""
 
 HEAD: Final = 5
 SCALE, OFFSET, POWER, MOVED, PACE = range(HEAD)
@@ -105,12 +113,25 @@ class Tags(NamedTuple):
             variance in dB², time of the last move in seconds (0 = none), usual interval in seconds.
         links: Shape (b, 6, g): time of the newest reading, mean level of the rest in dBm, its
             readings, fast mean in dBm, its readings, readings ever.
-        base: Belief with which the rest began, shape (b, c), float32.
+        base: Belief with which the rest began, shape (b, c): square root of the share of the
+            greatest cell in 255 steps. Only square roots and roundings occur in making it, so the
+            bytes are the same on every machine.
     """
 
     head: Floats
     links: Floats
-    base: Singles
+    base: Bytes
+
+    def of(self, rows: Indices) -> Tags:
+        """Return what is remembered of some of the tags."""
+        return Tags(self.head[rows], self.links[rows], self.base[rows])
+
+    def begun(self) -> Singles:
+        """Return the belief with which the rests began, shape (b, c)."""
+        found = self.base.astype(np.float32)
+        found *= found
+        found *= self.head[:, SCALE, None].astype(np.float32)
+        return found
 
 
 class Heard(NamedTuple):
@@ -123,6 +144,8 @@ class Heard(NamedTuple):
         counts: Readings behind it, shape (b, g); 0 = nothing was heard.
         witness: Whether the gateway itself was heard up to that time, shape (b, g).
         listening_s: Since when it listens without a pause, shape (b, g), seconds.
+        wanted: Whether the belief is asked for; shape (b,).
+        eager: Whether it is asked for although the tag is calm, shape (b,).
         grace_s: Silence that is not yet held against a place, seconds.
     """
 
@@ -132,6 +155,8 @@ class Heard(NamedTuple):
     counts: Floats
     witness: Booleans
     listening_s: Floats
+    wanted: Booleans
+    eager: Booleans
     grace_s: float
 
 
@@ -140,15 +165,15 @@ class Step(NamedTuple):
 
     Attributes:
         tags: What is remembered now.
-        belief: Where the tags are, shape (b, c); sums to 1 per tag.
         silent: Whose silence was held against places, shape (b, g).
-        carried: Rows of the tags that are on their way: only their `base` changed.
+        rows: Rows of the tags whose belief was asked for and is new, shape (n,).
+        belief: Where they are, shape (n, c); sums to 1 per tag.
     """
 
     tags: Tags
-    belief: Singles
     silent: Booleans
-    carried: Indices
+    rows: Indices
+    belief: Singles
 
 
 class RestFilter:
@@ -177,7 +202,7 @@ class RestFilter:
         variance = np.broadcast_to(sd_db**2, mean_dbm.shape)
         steady = variance + NOISE_DB2 / 20.0
         self._weight = (1.0 / steady).astype(np.float32)
-        self._depth = _rounded(-0.5 * np.log(steady))
+        self._depth = _rounded(np.log(steady))
         self._variance = variance.mean(axis=1)
         self._unheard = _rounded(np.log(np.clip(unheard_share, LEAST_UNHEARD, 1.0)))
         self._gates = tuple(gate.astype(np.float32) for gate in grid.gates)
@@ -193,7 +218,8 @@ class RestFilter:
         head = np.zeros((count, HEAD))
         head[:, POWER] = POWER_DB2
         links = np.zeros((count, LINKS, self.gateways))
-        return Tags(head, links, np.tile(self.prior, (count, 1)))
+        base, head[:, SCALE] = _as_bytes(np.tile(self.prior, (count, 1)))
+        return Tags(head, links, base)
 
     def step(self, tags: Tags, heard: Heard) -> Step:
         """Take a look at each tag.
@@ -214,14 +240,15 @@ class RestFilter:
         base = tags.base
         rows = np.flatnonzero(moving)
         if rows.size:
-            base = base.copy()
-            part = Tags(head[rows], tags.links[rows], tags.base[rows])
-            base[rows] = self._carried(part, heard.since_s[rows], moved[rows])
+            part, base = tags.of(rows), base.copy()
             head[rows] = self._learned(part)
+            carried = self._carried(part, heard.since_s[rows], moved[rows])
+            base[rows], head[rows, SCALE] = _as_bytes(carried)
         head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
         _follow(links, heard, fast, fasts, moving, silent)
+        asked = np.flatnonzero(heard.wanted & (heard.eager | ~_is_calm(links, moving, silent)))
         found = Tags(head, links, base)
-        return Step(found, self.belief(found, silent), silent, rows)
+        return Step(found, silent, asked, self.belief(found.of(asked), silent[asked]))
 
     def belief(self, tags: Tags, silent: Booleans | None = None) -> Singles:
         """Return the belief about tags, shape (b, c): where the rest began, and its evidence."""
@@ -229,7 +256,7 @@ class RestFilter:
         if silent is not None:
             for gateway in np.flatnonzero(np.logical_or.reduce(silent, axis=0)).tolist():
                 nats += silent[:, gateway, None] * self._unheard[gateway]
-        return self._normal(tags.base * self._exponential(nats))
+        return self._normal(tags.begun() * self._exponential(nats))
 
     def expected_dbm(self, tags: Tags) -> Floats:
         """Return what each gateway is expected to hear, shape (b, g), dBm."""
@@ -250,21 +277,24 @@ class RestFilter:
         worth *= (self._variance + NOISE_DB2 / 20.0) / (self._variance + noise)
         worth = worth.astype(np.float32)
         level = (links[:, MEAN] - head[:, OFFSET, None]).astype(np.float32)
-        shape = tags.base.shape
-        square, pull = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        total, depth = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        square, pull, total, away, part = np.zeros((5, *tags.base.shape), np.float32)
         for gateway in np.flatnonzero(np.logical_or.reduce(count > 0.0, axis=0)).tolist():
             own = worth[:, gateway, None]
-            away = level[:, gateway, None] - self.mean_dbm[gateway]
-            weight = own * self._weight[gateway]
-            pulled = weight * away
-            square += pulled * away
-            pull += pulled
-            total += weight
-            depth += own * self._depth[gateway]
+            np.subtract(level[:, gateway, None], self.mean_dbm[gateway], out=away)
+            np.multiply(own, self._weight[gateway], out=part)
+            total += part
+            part *= away
+            pull += part
+            part *= away
+            square += part
+            np.multiply(own, self._depth[gateway], out=part)
+            square += part
         slack = (1.0 / head[:, POWER]).astype(np.float32)[:, None] + total
-        nats = depth - np.float32(0.5) * (square - pull * pull / slack)
-        return nats, pull, slack
+        np.multiply(pull, pull, out=part)
+        part /= slack
+        part -= square
+        part *= np.float32(0.5)
+        return part, pull, slack
 
     def _exponential(self, nats: Singles) -> Singles:
         """Return exp(nats - most), from a table; where no tag can be does not count as most."""
@@ -287,7 +317,7 @@ class RestFilter:
         """Return the heads of tags whose rest ended: long rests teach the power."""
         head = tags.head.copy()
         nats, pull, slack = self._nats(tags)
-        belief = self._normal(tags.base * self._exponential(nats))
+        belief = self._normal(tags.begun() * self._exponential(nats))
         shift = np.add.reduce(belief * (pull / slack), axis=1).astype(np.float64)
         left = np.add.reduce(belief / slack, axis=1).astype(np.float64)
         taught = np.maximum.reduce(tags.links[:, COUNT], axis=1) >= LEARNED_READINGS
@@ -319,6 +349,22 @@ class RestFilter:
         plane[:, :, 1:] += flow_x
         plane[:, :-1] -= flow_y
         plane[:, 1:] += flow_y
+
+
+def _is_calm(links: Floats, moving: Booleans, silent: Booleans) -> Booleans:
+    """Tell which tags rest so long that one look says nothing new."""
+    count = links[:, COUNT]
+    least = np.minimum.reduce(np.where(count > 0.0, count, np.inf), axis=1)
+    calm: Booleans = ~moving & (least >= CALM_READINGS) & ~np.logical_or.reduce(silent, axis=1)
+    return calm
+
+
+def _as_bytes(belief: Singles) -> tuple[Bytes, Floats]:
+    """Return beliefs as bytes, shape (b, c), and their scales, shape (b,)."""
+    exact = belief.astype(np.float64)
+    most = np.maximum(np.maximum.reduce(exact, axis=1), 1e-30)
+    cells = np.rint(np.sqrt(exact / most[:, None]) * STEPS).astype(np.uint8)
+    return cells, most / (STEPS * STEPS)
 
 
 def _note_pace(head: Floats, since_s: Floats) -> None:

@@ -45,6 +45,7 @@ class Answers(NamedTuple):
         y_m: North of the mean, metres.
         radius_95_m: Radius around it that holds the tag with 95 % probability, metres.
         belief: Probability per cell.
+        nearest_id: Gateway that heard it strongest; None if none did.
     """
 
     best: int
@@ -54,6 +55,7 @@ class Answers(NamedTuple):
     y_m: float | None
     radius_95_m: float | None
     belief: Singles
+    nearest_id: str | None
 
 
 class Links(NamedTuple):
@@ -105,7 +107,7 @@ class SiteModel:
         self.zone_ids = tuple(name for name in plan.cells.zone_names if name)
         self.zone_index = {name: n for n, name in enumerate(self.zone_ids)}
         self.form = self._form()
-        fresh = memory_bytes.stored(self.filter.start(1), np.zeros(1, dtype=np.intp))
+        fresh = memory_bytes.stored(self.filter.start(1))
         self.prior = memory_bytes.parts_of(fresh)[0]
         self._x, self._y = plan.cells.x_m.astype(np.float32), plan.cells.y_m.astype(np.float32)
         self._order, self._shares, self._starts = self._zones(registry)
@@ -175,14 +177,15 @@ class SiteModel:
         self, courses: Sequence[Course], looks: Sequence[Look], grace_s: float
     ) -> list[tuple[bytes, tuple[str, ...], Answers | None]]:
         rows = memory_bytes.rows_of([course.memory for course in courses])
-        tags = memory_bytes.tags_of(rows, self.size)
-        step = self.filter.step(tags, self._heard(courses, looks, grace_s))
-        parts = memory_bytes.parts_of(memory_bytes.stored(step.tags, step.carried, rows))
+        heard = self._heard(courses, looks, grace_s)
+        step = self.filter.step(memory_bytes.tags_of(rows, self.size), heard)
+        parts = memory_bytes.parts_of(memory_bytes.stored(step.tags))
         answers: list[Answers | None] = [None] * len(parts)
-        last = [n for n, course in enumerate(courses) if not course.looks]
-        if last:
-            belief = step.belief if len(last) == len(parts) else step.belief[last]
-            for n, one in zip(last, self._answers(belief), strict=True):
+        if step.rows.size:
+            asked = step.rows.tolist()
+            nearest = self._nearest(heard)
+            told = self._answers(step.belief, [nearest[n] for n in asked])
+            for n, one in zip(asked, told, strict=True):
                 answers[n] = one
         return list(zip(parts, self._names(step.silent), answers, strict=True))
 
@@ -205,15 +208,17 @@ class SiteModel:
         times = np.array([look.at_s for look in looks])
         before = np.array([c.at_s if c.at_s is not None else 0.0 for c in courses])
         since = np.where(before > 0.0, np.maximum(times - before, 0.0), 0.0)
-        order = self.order_of(courses[0].job.names)
-        lasts = np.array([c.job.lasts for c in courses])[:, order]
-        resumed = np.array([c.job.resumed for c in courses])[:, order]
+        order = self.order_of(courses[0].job.ears.names)
+        lasts = np.array([c.job.ears.lasts for c in courses])[:, order]
+        resumed = np.array([c.job.ears.resumed for c in courses])[:, order]
         begun = np.array([c.job.settle_s for c in courses])[:, None]
-        lonely = np.array([c.job.lonely for c in courses])[:, order]
+        lonely = np.array([c.job.ears.lonely for c in courses])[:, order]
         witness = (lonely | (lasts >= times[:, None])) & (lasts > 0.0) & (order >= 0)
         listening = np.maximum(resumed, begun)
         levels = sums / np.maximum(counts, 1.0)
-        return Heard(times, since, levels, counts, witness, listening, grace_s)
+        wanted = np.array([not c.looks for c in courses])
+        eager = np.array([c.eager for c in courses])
+        return Heard(times, since, levels, counts, witness, listening, wanted, eager, grace_s)
 
     def order_of(self, names: Sequence[str]) -> Indices:
         """Return for each gateway of the plan its place in a clock's list; -1 = not there."""
@@ -232,7 +237,17 @@ class SiteModel:
             found[row] = tuple(self.gateways[n] for n in np.flatnonzero(marked[row]))
         return found
 
-    def _answers(self, belief: Singles) -> list[Answers]:
+    def _nearest(self, heard: Heard) -> list[str | None]:
+        """Return who heard each tag strongest."""
+        levels = np.where(heard.counts > 0.0, heard.levels_dbm, -np.inf)
+        best = levels.argmax(axis=1)
+        told = heard.counts[np.arange(len(best)), best] > 0.0
+        return [
+            self.gateways[n] if known else None
+            for n, known in zip(best.tolist(), told.tolist(), strict=True)
+        ]
+
+    def _answers(self, belief: Singles, nearest: list[str | None]) -> list[Answers]:
         """Return what beliefs of shape (b, c) say."""
         zones = np.add.reduceat(belief[:, self._order] * self._shares, self._starts, axis=1)
         zones /= np.add.reduce(zones, axis=1)[:, None]
@@ -243,7 +258,7 @@ class SiteModel:
             none = [None] * len(rows)
             return [
                 Answers(*one)
-                for one in zip(best, rows, parts, none, none, none, belief, strict=True)
+                for one in zip(best, rows, parts, none, none, none, belief, nearest, strict=True)
             ]
         x = np.add.reduce(belief * self._x, axis=1)
         y = np.add.reduce(belief * self._y, axis=1)
@@ -252,8 +267,9 @@ class SiteModel:
         north *= north
         square = np.add.reduce(belief * (east + north), axis=1).astype(np.float64)
         radius = SPREAD_95 * np.sqrt(square + self._grid.cell_m**2 / 6.0)
-        places = (x.tolist(), y.tolist(), radius.tolist())
-        return [Answers(*one) for one in zip(best, rows, parts, *places, belief, strict=True)]
+        places = (_millimetres(x), _millimetres(y), _millimetres(radius))
+        told = zip(best, rows, parts, *places, belief, nearest, strict=True)
+        return [Answers(*one) for one in told]
 
     def near(self, belief: Singles, registry: Registry, zone_id: str, tolerance_m: float) -> float:
         """Return the probability of being in a zone or within a tolerance of it.
@@ -298,12 +314,16 @@ class SiteModel:
         tags = memory_bytes.tags_of(rows, self.size)
         links = tags.links.copy()
         links[0, LAST, column] = -1.0
-        changed = tags._replace(links=links)
-        none = np.zeros(0, dtype=np.intp)
-        return memory_bytes.parts_of(memory_bytes.stored(changed, none, rows))[0]
+        return memory_bytes.parts_of(memory_bytes.stored(tags._replace(links=links)))[0]
 
 
 def model_of(registry: Registry, site_id: str) -> SiteModel | None:
     """Build the filter of a site; None if nothing of it could tell a zone."""
     plan = plan_of(registry, site_id)
     return None if plan is None else SiteModel(plan, registry)
+
+
+def _millimetres(values: npt.NDArray[np.floating]) -> list[float]:
+    """Return lengths rounded to millimetres."""
+    rounded: list[float] = (np.rint(values.astype(np.float64) * 1000.0) / 1000.0).tolist()
+    return rounded

@@ -48,6 +48,7 @@ class Track(msgspec.Struct, array_like=True):
         y_m: North of the mean, metres.
         radius_95_m: Radius around it that holds the tag with 95 % probability, metres.
         unheard: Gateways whose silence was held against places at the newest evaluation.
+        skipped: Looks since the zones were computed; see `jobs.CALM_LOOKS`.
     """
 
     site_id: str
@@ -64,6 +65,7 @@ class Track(msgspec.Struct, array_like=True):
     y_m: float | None = None
     radius_95_m: float | None = None
     unheard: tuple[str, ...] = ()
+    skipped: int = 0
 
 
 class Hold(msgspec.Struct, array_like=True):
