@@ -168,3 +168,14 @@ def test_shadows_shorter_than_the_surveys_spacing_are_not_claimed() -> None:
 
     assert spacing_m(places) == pytest.approx(3.0)
     assert shadowing_of(POSITIONS[:1], places, [means]).length_m >= LEAST_SPACINGS * 3.0
+
+
+def test_a_handful_of_places_is_read_as_a_usual_site() -> None:
+    chance = np.random.default_rng(6)
+    places = np.column_stack([chance.uniform(0.0, 10.0, (4, 2)), np.ones(4)])
+    level = -60.0 + 2.0 * decades(POSITIONS[0], places) + np.array([7.0, -7.0, 7.0, -7.0])
+    means = Means(np.arange(4), level, np.full(4, 0.1), 1.0)
+    found = shadowing_of(POSITIONS[:1], places, [means])
+
+    assert found.shadow_db <= 5.0
+    assert 1.5 <= found.pattern_db <= 4.5
