@@ -59,7 +59,7 @@ RESTS: Final = (3, 6, 12, 24)
 """Rounds since the last move after which the place of rest is computed, then every so many as the
 last: it costs some 20 ms and changes less and less."""
 
-SHARED_M: Final = 0.1
+SHARED_M: Final = 0.08
 """What all ranges of a tag share (its delay, its height) does not average out at rest, metres."""
 
 NEAR_M: Final = 12.0

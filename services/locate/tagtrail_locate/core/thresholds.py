@@ -78,7 +78,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         silence_grace_s: Silence of a gateway that is not yet held against a place, seconds; longer
             for slow tags.
         gateway_timeout_s: A gateway that was not heard for this long is silent, seconds.
-        range_window_s: Age up to which ranges are combined into one fix, seconds.
+        range_window_s: Longest time that a round of ranges takes, seconds; a pause of half of it
+            ends one.
         range_sigma_m: Standard deviation of a range whose anchor states none, metres.
         tag_height_m: Height at which tags are assumed where anchors have heights, metres.
         border_m: How far outside its zone a position must be before the zone can change, metres.
