@@ -47,7 +47,7 @@ class SiteSurveyed(Event, frozen=True, kw_only=True):
         survey_id: The walk.
         site_id: Site.
         verdict: Whether the site is fit for use.
-        accuracy: Share of the time at the marks in which the zone was right.
+        right_share: Share of the time at the marks in which the zone was right.
         error_m: Median error of x/y where marks have coordinates, metres.
         reasons: Why not, for people.
         report: The whole report: confusion by zone, dead spots, advice.
@@ -56,7 +56,7 @@ class SiteSurveyed(Event, frozen=True, kw_only=True):
     survey_id: Id
     site_id: Id
     verdict: Literal["go", "no_go"]
-    accuracy: Annotated[float, Meta(ge=0, le=1)]
+    right_share: Annotated[float, Meta(ge=0, le=1)]
     error_m: Metres | None = None
     reasons: tuple[Text, ...] = ()
     report: dict[str, Any] | None = None

@@ -153,6 +153,7 @@ def _mark(
 def _kept(body: dict[str, Any]) -> dict[str, Any]:
     own = ("survey_id", "site_id", "verdict", "accuracy", "error_m", "reasons")
     data = {k: body[k] for k in own if body[k] is not None}
+    data["right_share"] = data.pop("accuracy")
     return data | {"report": {k: v for k, v in body.items() if k not in own}}
 
 
