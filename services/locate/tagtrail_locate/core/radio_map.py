@@ -234,8 +234,8 @@ def shadowing_of(positions_m: Floats, places_m: Floats, means: list[Means]) -> g
             )
         return scores[candidate]
 
-    def best_of_length(length_m: float) -> gp.Shadowing:
-        best = gp.Shadowing(length_m, 3.0, 2.0)
+    def best_of_length(start: gp.Shadowing) -> gp.Shadowing:
+        best = start
         while True:
             before = best
             best = max((best._replace(shadow_db=value) for value in SHADOWS_DB), key=score)
@@ -245,8 +245,12 @@ def shadowing_of(positions_m: Floats, places_m: Floats, means: list[Means]) -> g
                 return best
 
     shortest_m = min(LEAST_SPACINGS * spacing_m(places_m), LENGTHS_M[-1])
-    told = [value for value in LENGTHS_M if value >= shortest_m]
-    return max((best_of_length(value) for value in told), key=score)
+    found, last = [], gp.Shadowing(LENGTHS_M[0], 3.0, 2.0, 3.0)
+    for length_m in LENGTHS_M:
+        if length_m >= shortest_m:
+            last = best_of_length(last._replace(length_m=length_m))
+            found.append(last)
+    return max(found, key=score)
 
 
 def usual(shadowing: gp.Shadowing) -> float:
