@@ -23,8 +23,8 @@ from tagtrail_locate.core.effects import (
 from tagtrail_locate.core.fusion import fuse
 from tagtrail_locate.core.state import GatewayState, Hold, Point, State, TagState
 
-PLACE_WRITE_S: Final = 1.0
-"""Event time between two rows of a tag that rests: its age is then known to a second."""
+PLACE_WRITE_S: Final = 2.0
+"""Event time between two rows of a tag that rests: its age is then known to two seconds."""
 
 MOVE_WRITE_S: Final = 0.25
 MOVE_WRITE_M: Final = 0.25

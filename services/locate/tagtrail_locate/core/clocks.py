@@ -34,9 +34,6 @@ STEADY_S: Final = 4.0
 SKEWED_S: Final = 1.0
 """A distance up to this is the rhythm of messages; beyond it the gateway's clock is wrong."""
 
-MIDDLE_S: Final = 0.25
-"""Usual distance: the common time is on average half a period old."""
-
 FEWEST_CLOCKS: Final = 3
 """With fewer gateways nothing tells which clock is the wrong one."""
 
@@ -50,7 +47,6 @@ class Clock:
     Attributes:
         site_id: The site; "" for gateways without one.
         newest_s: Newest event time of anything its gateways said.
-        low_s: Time up to which every gateway that is not idle has told.
         lasts: Newest event time per gateway, in the order of `names`; 0 for those that do not
             hear tags by radio.
         resumed: Start of its present stretch without a pause, likewise.
@@ -58,14 +54,11 @@ class Clock:
         names: Gateways of the site, in the order in which they appeared.
         base_s: Common time of the gateways by their own clocks, at most `BASE_S` old.
         window_s: When the present window began.
-        ready_s: Time up to which readings need not wait any longer.
         due: (time of the first reading that waits, tag id): a heap.
         checks: (time at which silence must be judged, tag id): a heap.
     """
 
     __slots__ = (
-        "_expires_s",
-        "_low_index",
         "base_s",
         "checks",
         "due",
@@ -73,9 +66,8 @@ class Clock:
         "gather_s",
         "lasts",
         "lonely",
-        "low_s",
         "names",
-        "newest_s", "ready_s",
+        "newest_s",
         "resumed",
         "site_id",
         "window_s",
@@ -88,16 +80,12 @@ class Clock:
         self.base_s = times.base_s
         self.window_s = times.window_s
         self.gateways: list[GatewayState | None] = []
-        self.low_s = 0.0
-        self.ready_s = newest_s - times.gather_s
         self.lasts: list[float] = []
         self.resumed: list[float] = []
         self.lonely: list[bool] = []
         self.names: list[str] = []
         self.due: list[tuple[float, str]] = []
         self.checks: list[tuple[float, str]] = []
-        self._low_index = -1
-        self._expires_s = 0.0
 
     def join(self, gateway: GatewayState) -> int:
         """Take in a gateway; returns its index in `lasts`."""
@@ -106,13 +94,11 @@ class Clock:
         self.lasts.append(gateway.last_s if gateway.hears else 0.0)
         self.resumed.append(gateway.resumed_s)
         self.lonely.append(gateway.lonely)
-        self.find_low()
         return len(self.names) - 1
 
     def leave(self, index: int) -> None:
         """Let a gateway go: nobody waits for it any longer."""
         self.names[index], self.lasts[index], self.gateways[index] = "", 0.0, None
-        self.find_low()
 
     def told(self, post: Post, at_s: float, thresholds: Thresholds) -> None:
         """Note that a gateway told something newer than before.
@@ -129,53 +115,53 @@ class Clock:
             if pause_s > thresholds.gateway_timeout_s:
                 gateway.alive_since_s = at_s
         gateway.last_s = at_s
-        off_s = at_s + gateway.skew_s - self.base_s
-        if off_s < gateway.off_low_s:
-            gateway.off_low_s = off_s
-        if off_s > gateway.off_high_s:
-            gateway.off_high_s = off_s
-        if at_s > newest_s:
-            self.newest_s = newest_s = at_s
-            if newest_s - self.base_s >= BASE_S:
-                self._find_base()
         if gateway.hears:
-            self._wait_for(index, at_s, newest_s)
-        early_s, late_s = self.low_s - SLACK_S, newest_s - self.gather_s
-        self.ready_s = max(late_s, early_s)
-
-    def _wait_for(self, index: int, at_s: float, newest_s: float) -> None:
-        """Learn how mixed up messages are, and find out who has told up to when."""
-        before_s, self.lasts[index] = self.lasts[index], at_s
+            self.lasts[index] = at_s
         late_s = newest_s - at_s
-        gather_s = self.gather_s * FADE
-        if gather_s < late_s <= MOST_GATHER_S:
-            gather_s = late_s
-        self.gather_s = max(LEAST_GATHER_S, gather_s)
-        if index == self._low_index or newest_s >= self._expires_s or before_s <= newest_s - IDLE_S:
-            self.find_low()
+        if late_s <= 0.0:
+            self.newest_s = at_s
+            if at_s - self.base_s >= BASE_S:
+                self._find_base()
+        elif late_s <= MOST_GATHER_S:
+            gather_s = self.gather_s * FADE
+            if gather_s < late_s:
+                gather_s = late_s
+            self.gather_s = max(LEAST_GATHER_S, gather_s)
 
-    def find_low(self) -> None:
-        """Find the time up to which every gateway that is not idle has told."""
-        oldest_s, lasts = self.newest_s - IDLE_S, self.lasts
+    def is_ready(self, at_s: float) -> bool:
+        """Tell whether a reading need not wait any longer.
+
+        Args:
+            at_s: Its event time, seconds.
+        """
+        newest_s = self.newest_s
+        if at_s > newest_s - SLACK_S:
+            return False
+        if at_s <= newest_s - self.gather_s:
+            return True
+        lasts, oldest_s = self.lasts, newest_s - IDLE_S
         low_s = min(lasts, default=0.0)
         if low_s <= oldest_s:
-            low_s = min([last_s for last_s in lasts if last_s > oldest_s], default=self.newest_s)
-        low_index = lasts.index(low_s) if low_s in lasts else -1
-        self.low_s, self._low_index = low_s, low_index
-        self._expires_s = low_s + IDLE_S
-        self.ready_s = max(low_s - SLACK_S, self.newest_s - self.gather_s)
+            low_s = min([last_s for last_s in lasts if last_s > oldest_s], default=newest_s)
+        return at_s <= low_s - SLACK_S
 
     def _find_base(self) -> None:
-        told = [g for g in self.gateways if g is not None and g.off_low_s <= g.off_high_s]
-        if self.newest_s - self.window_s >= WINDOW_S:
-            self.window_s = self.newest_s
+        """Take the common time of the gateways, and each one's distance from it."""
+        since_s, newest_s = self.base_s - BASE_S, self.newest_s
+        told = [g for g in self.gateways if g is not None and g.last_s + g.skew_s > since_s]
+        if newest_s - self.window_s >= WINDOW_S:
+            self.window_s = newest_s
             for index, gateway in enumerate(self.gateways):
                 if gateway is not None:
                     self._judge(index, gateway, len(told) >= FEWEST_CLOCKS)
-        times = sorted(g.last_s + g.skew_s for g in told) or [self.newest_s]
+        times = sorted(g.last_s + g.skew_s for g in told) or [newest_s]
         middle = len(times) // 2
         median = times[middle] if len(times) % 2 else 0.5 * (times[middle - 1] + times[middle])
-        self.base_s = median if self.newest_s - median < 2.0 * WINDOW_S else self.newest_s
+        self.base_s = median if abs(newest_s - median) < 2.0 * WINDOW_S else newest_s
+        for gateway in told:
+            off_s = gateway.last_s + gateway.skew_s - self.base_s
+            gateway.off_low_s = min(gateway.off_low_s, off_s)
+            gateway.off_high_s = max(gateway.off_high_s, off_s)
 
     def _judge(self, index: int, gateway: GatewayState, judged: bool) -> None:
         """Take a gateway's distance from the common time over a window as its clock's error."""
@@ -183,7 +169,7 @@ class Clock:
         gateway.off_low_s, gateway.off_high_s = math.inf, -math.inf
         if not judged or high_s - low_s > STEADY_S or high_s < low_s:
             return
-        found_s = 0.5 * (low_s + high_s) - MIDDLE_S
+        found_s = 0.5 * (low_s + high_s)
         skew_s = found_s if abs(found_s) > SKEWED_S else 0.0
         if abs(skew_s - gateway.skew_s) <= 0.5 * SKEWED_S:
             return
@@ -195,7 +181,6 @@ class Clock:
             self.resumed[index] = gateway.resumed_s
             if gateway.hears:
                 self.lasts[index] = gateway.last_s
-            self.find_low()
 
 
 class Post:

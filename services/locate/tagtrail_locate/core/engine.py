@@ -32,7 +32,6 @@ from tagtrail_locate.core.facts import (
     Claim,
     Fact,
     Position,
-    Radio,
     Range,
     Report,
     Sighting,
@@ -286,7 +285,7 @@ class Engine:
             self._follow(event, at_s, fact, post)
         clock = post.clock
         due, checks = clock.due, clock.checks
-        if (due and due[0][0] <= clock.ready_s) or (checks and checks[0][0] <= clock.newest_s):
+        if (due and clock.is_ready(due[0][0])) or (checks and checks[0][0] <= clock.newest_s):
             self._advance(event, clock)
 
     def _appeared(self, tag_id: str, at_s: float) -> TagState:
@@ -305,20 +304,20 @@ class Engine:
             level += post.shift_db - tag.power_db
         else:
             level = level_of(self.state.registry, fact, post.shift_db, tag.power_db)
-        if level is not None and sources.learn_gap(tag, post.name, at_s, level):
-            self._silence.learn(tag)
-        if self._silence.broken(tag, at_s, post):
-            self._settled(tag)
-            self._silence.end(self.effects, tag, at_s, event)
+        event_id = event.id
+        reading = (at_s, post.name, level or 0.0, event_id.bytes)
         if level is None or not post.counts:
             self._settled(tag)
+            self._note_heard(event, tag, [reading], post.site_id)
             tag.now_s = max(tag.now_s, at_s)
             self._settle(event, tag)
             return
-        event_id, waits = event.id, tag.waits
-        waits.append((at_s, post.name, level, event_id.bytes))
+        waits = tag.waits
+        waits.append(reading)
         tag.waits_position, tag.waits_event = event.position, event_id
-        if len(waits) >= tag.choir and _is_complete(waits, tag.choir):
+        if tag.presence != "present" or (
+            len(waits) >= tag.choir and _is_complete(waits, tag.choir)
+        ):
             self._fall_due(event, tag, post.clock)
         elif tag.waits_s is None or at_s < tag.waits_s:
             tag.waits_s, tag.waits_at = at_s, post.clock.site_id
@@ -331,12 +330,12 @@ class Engine:
         if not post.gateway.hears:
             post.gateway.hears = True
             post.clock.lasts[post.index] = post.gateway.last_s
-            post.clock.find_low()
 
     def _fall_due(self, event: Recorded, tag: TagState, clock: Clock) -> None:
         """Make a job of the readings that wait."""
-        self.effects.order = order = self.effects.order + 1
         waits = tag.waits
+        self._note_heard(event, tag, waits, clock.site_id or None)
+        self.effects.order = order = self.effects.order + 1
         newest_s = max(waits)[0]
         if newest_s > tag.sought_s:
             if newest_s - tag.sought_s > sources.lapse_s(self.state, tag):
@@ -372,8 +371,13 @@ class Engine:
             tag = self._appeared(fact.tag_id, at_s)
         self._settled(tag)
         tag.now_s = max(tag.now_s, at_s)
-        self._note_heard(event, tag, at_s, fact, post)
         event_id, site_id = event.id.bytes, post.gateway.site_id
+        if fact.technology in sources.PASSIVE or isinstance(fact, Claim):
+            if tag.last_heard_s is None or at_s > tag.last_heard_s:
+                tag.last_heard_s = at_s
+            tag.site_id = tag.site_id or site_id
+        else:
+            self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id)], site_id)
         if isinstance(fact, Sighting):
             sources.take_read(self.state, tag, at_s, fact, event_id)
         elif isinstance(fact, Range):
@@ -385,19 +389,23 @@ class Engine:
         self._settle(event, tag)
 
     def _note_heard(
-        self, event: Recorded, tag: TagState, at_s: float, fact: Radio, post: Post
+        self, event: Recorded, tag: TagState, readings: list[Reading], site_id: str | None
     ) -> None:
-        if fact.technology in sources.PASSIVE or isinstance(fact, Claim):
-            if tag.last_heard_s is None or at_s > tag.last_heard_s:
-                tag.last_heard_s = at_s
-            tag.site_id = tag.site_id or post.gateway.site_id
-        elif self._silence.broken(tag, at_s, post):
-            self._silence.end(self.effects, tag, at_s, event)
+        """Note that a tag that speaks by itself was heard."""
+        learned = False
+        for at_s, name, level, _ in readings:
+            if level and sources.learn_gap(tag, name, at_s, level):
+                learned = True
+        if learned:
+            self._silence.learn(tag)
+        if self._silence.broken(tag, readings, site_id):
+            self._settled(tag)
+            self._silence.end(self.effects, tag, readings[-1][0], event)
 
     def _advance(self, event: Recorded, clock: Clock) -> None:
         """Let fall due what a site's time has reached, and judge the silence of its tags."""
         due = clock.due
-        while due and due[0][0] <= clock.ready_s:
+        while due and clock.is_ready(due[0][0]):
             at_s, tag_id = heapq.heappop(due)
             tag = self._tags.get(tag_id)
             if tag is not None and tag.waits_s == at_s and tag.waits_at == clock.site_id:
@@ -407,6 +415,8 @@ class Engine:
             due_s, tag_id = heapq.heappop(checks)
             tag = self.state.tags.get(tag_id)
             if tag is not None and tag.check_s == due_s and (tag.site_id or "") == clock.site_id:
+                if tag.waits:
+                    self._fall_due(event, tag, clock)
                 self._settled(tag)
                 self._silence.judge(self.effects, tag, clock.newest_s, event)
 

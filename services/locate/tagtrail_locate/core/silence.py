@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_locate.core import answers, coverage, presence, sources
-from tagtrail_locate.core.clocks import Clocks, Post
+from tagtrail_locate.core.clocks import Clocks
 from tagtrail_locate.core.effects import Effects
-from tagtrail_locate.core.state import State, TagState
+from tagtrail_locate.core.state import Reading, State, TagState
 
 MOST_HEARD: Final = 48
 """Gateways per tag whose last hearing is remembered for presence."""
@@ -27,34 +28,37 @@ class Silence:
         self._state = state
         self._clocks = clocks
 
-    def broken(self, tag: TagState, at_s: float, post: Post) -> bool:
+    def broken(self, tag: TagState, readings: Sequence[Reading], site_id: str | None) -> bool:
         """Note that a tag spoke; returns whether that ends a silence that was told of.
 
         Args:
             tag: Changed in place.
-            at_s: Event time, seconds.
-            post: Who heard it.
+            readings: Who heard it when, at least one.
+            site_id: Site of those gateways.
         """
-        if tag.last_heard_s is None or at_s > tag.last_heard_s:
-            tag.last_heard_s = at_s
-        coverage.note(tag, post.name, at_s)
-        heard = tag.heard
-        if at_s > heard.get(post.name, 0.0):
-            heard[post.name] = at_s
-            if len(heard) > MOST_HEARD:
-                del heard[min(heard, key=lambda g: (heard[g], g))]
-        if tag.active_s is not None and at_s <= tag.active_s:
+        heard, newest_s = tag.heard, 0.0
+        for at_s, name, _, _ in readings:
+            coverage.note(tag, name, at_s)
+            if at_s > heard.get(name, 0.0):
+                heard[name] = at_s
+            if at_s > newest_s:
+                newest_s = at_s
+        if len(heard) > MOST_HEARD:
+            del heard[min(heard, key=lambda g: (heard[g], g))]
+        if tag.last_heard_s is None or newest_s > tag.last_heard_s:
+            tag.last_heard_s = newest_s
+        tag.site_id = tag.site_id or site_id
+        if tag.active_s is not None and newest_s <= tag.active_s:
             return False
-        tag.active_s = at_s
-        site_id = post.gateway.site_id
+        tag.active_s = newest_s
         if site_id is not None and site_id != tag.site_id:
             tag.site_id, tag.check_s = site_id, None
         if tag.check_s is None:
-            self.check_at(tag, at_s + tag.overdue_s)
+            self.check_at(tag, newest_s + tag.overdue_s)
         if tag.presence == "present":
             return False
-        watermark_s = self._clocks.of(tag.site_id or "").newest_s or at_s
-        return watermark_s - at_s < tag.overdue_s
+        watermark_s = self._clocks.of(tag.site_id or "").newest_s or newest_s
+        return watermark_s - newest_s < tag.overdue_s
 
     def end(self, effects: Effects, tag: TagState, at_s: float, event: Recorded) -> None:
         """Tell that a tag is present again."""
