@@ -283,7 +283,7 @@ class _Packets(asyncio.DatagramProtocol):
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
 
-    def datagram_received(self, data: bytes, _addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Any) -> None:
         self._take(data)
 
 
