@@ -253,11 +253,7 @@ def step(
         glide = fade = np.ones(count)
     parent = np.arange(count) if parent is None else parent
     if ranges is None:
-        none, slot = np.zeros(count), np.zeros(count, dtype=np.intp)
-        return Step(
-            at_s, dt_s, glide, fade, np.zeros((count, 2)), slot, none > 0.0, np.zeros_like(mean),
-            none + 1.0, none + 1.0, none, mean, covariance, cleared, parent,
-        )  # fmt: skip
+        return _passed(mean, covariance, at_s, dt_s, (glide, fade), cleared, parent)
     gradient, innovation, gain, expected = _innovations(mean, covariance, ranges, model)
     sigmas = np.abs(innovation) / np.sqrt(expected)
     believed = sigmas <= model.gate
@@ -269,6 +265,24 @@ def step(
     return Step(
         at_s, dt_s, glide, fade, gradient, ranges.slot, believed, gain, expected, variance, innovation,
         mean, covariance, cleared, parent,
+    )  # fmt: skip
+
+
+def _passed(
+    mean: Floats,
+    covariance: Floats,
+    at_s: float,
+    dt_s: Floats,
+    kept: tuple[Floats, Floats],
+    cleared: int | None,
+    parent: Indexes,
+) -> Step:
+    """Return a step in which time passed and nothing was measured."""
+    count = len(mean)
+    none, slot = np.zeros(count), np.zeros(count, dtype=np.intp)
+    return Step(
+        at_s, dt_s, *kept, np.zeros((count, 2)), slot, none > 0.0, np.zeros_like(mean),
+        none + 1.0, none + 1.0, none, mean, covariance, cleared, parent,
     )  # fmt: skip
 
 

@@ -80,8 +80,8 @@ def ranges_calibrated(
         tag_height_m: Height of reference tags that state none, metres.
 
     Raises:
-        NotFoundError: no anchor with a place, or a reference tag was never ranged.
-        RefusedCalibrationError: too few data, an offset at a rail, or no gain at links left out.
+        NotFoundError: no anchor has a place, or a reference tag was never ranged.
+        RefusedCalibrationError: see `from_references` and `from_anchors`.
     """
     plan = list(api.events(families="registry"))
     anchors = _anchors(plan, site_id, tag_height_m)
@@ -94,9 +94,9 @@ def ranges_calibrated(
         made = _with_ranges(known, offsets, None, "anchors")
         return RangesCalibrated(made, len(pairs), offsets, None, why)
     readings = {p.tag_id: _medians(api, p.tag_id, hours) for p in places}
-    for tag_id, own in readings.items():
-        if not own:
-            raise NotFoundError(f"tag {tag_id!r} was never ranged; GET /v1/places lists tags")
+    never = [t for t, own in readings.items() if not own]
+    if never:
+        raise NotFoundError(f"tag {never[0]!r} was never ranged; GET /v1/places lists tags")
     spots = {p.tag_id: (p.x_m, p.y_m, tag_height_m if p.z_m is None else p.z_m) for p in places}
     links = [
         ReferenceRange(t, t, r.anchor_id, math.dist(spots[t], anchors[r.anchor_id]), r.range_m)
