@@ -47,8 +47,22 @@ def item_id(reading: Reading, gateway_id: str) -> str:
 
 
 def item_of(reading: Reading, gateway_id: str) -> dict[str, Any]:
-    """Return the item without its time, which is decided when it is sent."""
-    return {**reading.members, "id": item_id(reading, gateway_id), "tag": reading.tag}
+    """Return the item without its time, which is decided when it is sent.
+
+    A reading that has an id already keeps it: a phone's is made of the phone's own, so that what a
+    phone hands over again is still one event.
+    """
+    own = reading.members.get("id")
+    made = own if _is_event_id(own) else item_id(reading, gateway_id)
+    return {**reading.members, "id": made, "tag": reading.tag}
+
+
+def _is_event_id(value: object) -> bool:
+    """Return whether the server takes a value as an event id: a UUID of version 7 or 8."""
+    try:
+        return isinstance(value, str) and UUID(value).version in (7, 8)
+    except ValueError:
+        return False
 
 
 def timed(

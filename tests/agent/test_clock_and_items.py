@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from tagtrail_agent.clock import ServerTime, boot_id
-from tagtrail_agent.items import item_id, plausible, text_of, timed
+from tagtrail_agent.items import item_id, item_of, plausible, text_of, timed
 from tagtrail_agent.readings import Reading
 
 AT = datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -103,3 +103,19 @@ def test_a_time_that_the_server_would_refuse_is_known_here(at: datetime, taken: 
 
 def test_this_boot_has_a_name() -> None:
     assert boot_id() == boot_id()
+
+
+@pytest.mark.parametrize("version", [7, 8])
+def test_an_id_that_a_reading_brings_along_is_kept(version: int) -> None:
+    own = str(UUID(int=(0x0192 << 112) | (version << 76) | (0b10 << 62) | 5))
+
+    item = item_of(reading(rssi_dbm=-60, id=own), "dock-1")
+
+    assert item == {"id": own, "tag": "mac:58b1294494d3", "rssi_dbm": -60}
+
+
+@pytest.mark.parametrize("own", [None, 7, "tap-1", "6f9619ff-8b86-4011-b42d-00c04fc964ff"])
+def test_an_id_that_the_server_would_refuse_is_replaced(own: object) -> None:
+    item = item_of(reading(id=own), "dock-1")
+
+    assert item["id"] == item_id(reading(id=own), "dock-1")
