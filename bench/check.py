@@ -1,4 +1,4 @@
-"""`python -m bench.check [ingest|latency …]`: measures, and exits with 1 if a limit is missed.
+"""`python -m bench.check [ingest|latency|locate …]`: measures, and exits with 1 if a limit is missed.
 
 Ratios are taken within one run, so a slow or busy machine does not change the verdict much.
 """
@@ -12,11 +12,17 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tagtrail.benchmarks import ingest, latency
+from tagtrail.benchmarks import ingest, latency, locate
+
+
+async def _locate() -> dict[str, Any]:
+    return await asyncio.to_thread(locate.measure)
+
 
 MEASURES: dict[str, Callable[[], Coroutine[Any, Any, dict[str, Any]]]] = {
     "ingest": ingest.measure,
     "latency": latency.measure,
+    "locate": _locate,
 }
 
 

@@ -367,6 +367,18 @@ def bench_latency(
     show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
 
 
+@bench.command("locate")
+def bench_locate(
+    as_json: AsJson = False,
+    seconds: Annotated[int, typer.Option(min=1, help="Length of the measured stream.")] = 10,
+) -> None:
+    """Locate's core on one core: sightings folded and fixes solved per second."""
+    from tagtrail.benchmarks import locate  # noqa: PLC0415 - only this command needs it
+
+    report = locate.measure(seconds=seconds)
+    show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -87,6 +87,9 @@ LEAST_POWER_DB2: Final = 1.5
 LEAST_UNHEARD: Final = 1e-4
 """Least chance that a gateway hears nothing at a place, however near: it may be covered."""
 
+PART: Final = 64
+"""Beliefs computed at once: so many stay in the processor's cache from step to step."""
+
 STEPS: Final = 255.0
 """Steps of a belief's bytes: what is below 4 millionths of the greatest cell is gone."""
 
@@ -248,7 +251,13 @@ class RestFilter:
         _follow(links, heard, fast, fasts, moving, silent)
         asked = np.flatnonzero(heard.wanted & (heard.eager | ~_is_calm(links, moving, silent)))
         found = Tags(head, links, base)
-        return Step(found, silent, asked, self.belief(found.of(asked), silent[asked]))
+        return Step(found, silent, asked, self._beliefs(found, silent, asked))
+
+    def _beliefs(self, tags: Tags, silent: Booleans, rows: Indices) -> Singles:
+        """Return the beliefs about some tags, a part at a time."""
+        parts = [rows[at : at + PART] for at in range(0, len(rows), PART)]
+        found = [self.belief(tags.of(part), silent[part]) for part in parts]
+        return np.concatenate(found) if found else np.zeros((0, len(self.prior)), np.float32)
 
     def belief(self, tags: Tags, silent: Booleans | None = None) -> Singles:
         """Return the belief about tags, shape (b, c): where the rest began, and its evidence."""

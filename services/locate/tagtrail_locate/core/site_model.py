@@ -27,8 +27,8 @@ SPREAD_95: Final = 1.96
 """Radius of 95 % around the mean, in standard deviations of the distance to it: exact for a narrow
 ridge, and on the safe side (1.73 would do) for a round heap."""
 
-ROWS: Final = 64
-"""Tags computed at once: so many beliefs stay in the processor's cache from step to step."""
+ROWS: Final = 256
+"""Tags looked at at once."""
 
 OVERSAMPLED: Final = 4
 """Points per edge of a cell by which its share of a zone is counted."""

@@ -1,0 +1,267 @@
+"""How fast locate's core is on one core: sightings, and fixes from ranges.
+
+The stream is that of a hall with four gateways, which all hear every tag once a second; every
+twentieth tag moves. It is folded in batches, after a warm-up in which the tags come to rest.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+import random
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tagtrail_kernel.clock import uuid8
+from tagtrail_kernel.envelope import Envelope, Recorded, seal
+from tagtrail_kernel.events.registrations import GatewayRegistered, SiteRegistered, ZoneRegistered
+from tagtrail_kernel.events.registry import Event
+from tagtrail_kernel.events.sightings import TagSighted
+from tagtrail_locate.core.engine import Engine
+from tagtrail_locate.core.facts import Sighting, read_sighting
+from tagtrail_locate.core.range_solver import solve_many
+
+Floats = npt.NDArray[np.float64]
+Read = tuple[Recorded, float, Sighting]
+
+START: Final = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+TAGS: Final = 2000
+BATCH: Final = 2000
+GATEWAYS: Final = ((4.0, 12.5), (18.0, 22.0), (18.0, 3.0), (34.0, 16.5))
+ANCHORS: Final = ((1, 1), (20, 1), (39, 1), (1, 24), (20, 24), (39, 24))
+WIDTH_M: Final = 40.0
+DEPTH_M: Final = 25.0
+WARM_UP_S: Final = 18
+"""Seconds of the stream before the clock starts: after that, tags at rest are known as such."""
+
+
+def _recorded(position: int, at_s: float, data: Event) -> Recorded:
+    at = START + timedelta(seconds=at_s)
+    identity = uuid8(at, f"{position}".encode())
+    fact = Envelope(id=identity, subject="x", source="bench", occurred_at=at, data=data)
+    sealed = seal(fact)
+    return Recorded(position, at, identity, "x", sealed.type, sealed.body)
+
+
+def _plan() -> list[Event]:
+    facts: list[Event] = [SiteRegistered(site_id="hall", name="Hall")]
+    for n in range(6):
+        west, south = (n % 3) * WIDTH_M / 3, (n // 3) * DEPTH_M / 2
+        east, north = west + WIDTH_M / 3, south + DEPTH_M / 2
+        outline = ((west, south), (east, south), (east, north), (west, north))
+        facts.append(
+            ZoneRegistered(zone_id=f"z{n}", site_id="hall", name=f"Z{n}", outline_m=outline)
+        )
+    facts += [
+        GatewayRegistered(
+            gateway_id=f"g{n}", site_id="hall", x_m=x, y_m=y, z_m=3.0, rssi_1m_dbm=-59,
+            path_loss_exponent=2.4,
+        )
+        for n, (x, y) in enumerate(GATEWAYS)
+    ]  # fmt: skip
+    return facts
+
+
+def log(seconds: int) -> tuple[list[Recorded], list[Recorded]]:
+    """Return the registrations and the sightings of some seconds, as a log holds them."""
+    chance = random.Random(1)  # noqa: S311 - a seeded simulation
+    plan = [_recorded(n, -1.0, fact) for n, fact in enumerate(_plan(), start=1)]
+    places = [(chance.uniform(0, WIDTH_M), chance.uniform(0, DEPTH_M)) for _ in range(TAGS)]
+    found, position = [], len(plan)
+    for second in range(seconds):
+        for tag, (x, y) in enumerate(places):
+            east = (x + second) % WIDTH_M if tag % 20 == 0 else x
+            for n, (gateway_x, gateway_y) in enumerate(GATEWAYS):
+                away_m = math.sqrt((east - gateway_x) ** 2 + (y - gateway_y) ** 2 + 4.0)
+                level = round(-59 - 24 * math.log10(away_m) + chance.gauss(0, 3.5))
+                fact = TagSighted(tag_id=f"tag-{tag}", gateway_id=f"g{n}", rssi_dbm=level)
+                position += 1
+                found.append(_recorded(position, second + tag / TAGS + 0.0003 * n, fact))
+    return plan, found
+
+
+def fold_s(plan: list[Recorded], events: list[Recorded], *, decode: bool) -> float:
+    """Return the processor time that folding the events after the warm-up takes, seconds.
+
+    Args:
+        plan: Registrations.
+        events: Sightings, warm-up included.
+        decode: Whether decoding of the stored bodies counts.
+    """
+    engine, warm = Engine(), WARM_UP_S * TAGS * len(GATEWAYS)
+    engine.apply(plan)
+    for start in range(0, warm, BATCH):
+        engine.apply(events[start : start + BATCH])
+        engine.taken()
+    read: list[Read] = [] if decode else [(e, *read_sighting(e)) for e in events[warm:]]
+    gc.collect()
+    gc.freeze()
+    began = time.process_time()
+    for start in range(0, len(events) - warm, BATCH):
+        if decode:
+            engine.apply(events[warm + start : warm + start + BATCH])
+        else:
+            engine.apply_read(read[start : start + BATCH])
+        engine.taken()
+    took = time.process_time() - began
+    gc.unfreeze()
+    return took
+
+
+class PerTagFilter:
+    """An extended Kalman filter of position and speed per tag, as one would write it with filterpy.
+
+    Without filterpy the same matrix operations are done without its copies and checks, which is
+    three times as fast; `name` says which it was.
+    """
+
+    name = "own"
+
+    def __init__(self) -> None:
+        self.x = np.array([[WIDTH_M / 2], [0.0], [DEPTH_M / 2], [0.0]])
+        self.P = np.diag([100.0, 1.0, 100.0, 1.0])
+        self.R = np.array([[9.0]])
+        self.at_s: float | None = None
+
+    def take(self, at_s: float, gateway: tuple[float, float], range_m: float) -> None:
+        """Predict to a time and take in one distance."""
+        dt = 0.0 if self.at_s is None else max(at_s - self.at_s, 0.0)
+        self.at_s = at_s
+        self.predict(_motion(dt), _noise(dt))
+        self.update(np.array([[range_m]]), gateway)
+
+    def predict(self, motion: Floats, noise: Floats) -> None:
+        """Move on."""
+        self.x = np.dot(motion, self.x)
+        self.P = np.dot(np.dot(motion, self.P), motion.T) + noise
+
+    def update(self, range_m: Floats, gateway: tuple[float, float]) -> None:
+        """Weigh a distance, with Joseph's form of the covariance."""
+        jacobian = _jacobian(self.x, gateway)
+        seen = np.dot(self.P, jacobian.T)
+        gain = np.dot(seen, np.linalg.inv(np.dot(jacobian, seen) + self.R))
+        self.x = self.x + np.dot(gain, range_m - _expected(self.x, gateway))
+        rest = np.eye(4) - np.dot(gain, jacobian)
+        joseph = np.dot(np.dot(rest, self.P), rest.T)
+        self.P = joseph + np.dot(np.dot(gain, self.R), gain.T)
+
+
+def _motion(dt: float) -> Floats:
+    return np.array([[1, dt, 0, 0], [0, 1, 0, 0], [0, 0, 1, dt], [0, 0, 0, 1]], dtype=np.float64)
+
+
+def _noise(dt: float) -> Floats:
+    noise = np.zeros((4, 4))
+    block = np.array([[0.25 * dt**4, 0.5 * dt**3], [0.5 * dt**3, dt**2]]) * 0.5
+    noise[:2, :2] = noise[2:, 2:] = block
+    return noise
+
+
+def _jacobian(x: Floats, gateway: tuple[float, float]) -> Floats:
+    east, north = x[0, 0] - gateway[0], x[2, 0] - gateway[1]
+    away = math.sqrt(east * east + north * north + 4.0)
+    return np.array([[east / away, 0.0, north / away, 0.0]])
+
+
+def _expected(x: Floats, gateway: tuple[float, float]) -> Floats:
+    east, north = x[0, 0] - gateway[0], x[2, 0] - gateway[1]
+    return np.array([[math.sqrt(east * east + north * north + 4.0)]])
+
+
+def filter_class() -> type[PerTagFilter]:
+    """Return a filter that rests on filterpy where it is installed, else our own of that form."""
+    try:
+        kalman = importlib.import_module("filterpy.kalman")
+        version = str(importlib.import_module("filterpy").__version__)
+    except ModuleNotFoundError:
+        return PerTagFilter
+
+    class WithFilterpy(PerTagFilter):
+        """The filter of filterpy."""
+
+        name = f"filterpy {version}"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._own = kalman.ExtendedKalmanFilter(4, 1)
+            self._own.x, self._own.P, self._own.R = self.x, self.P, self.R
+
+        def predict(self, motion: Floats, noise: Floats) -> None:
+            self._own.F, self._own.Q = motion, noise
+            self._own.predict()
+
+        def update(self, range_m: Floats, gateway: tuple[float, float]) -> None:
+            place = (gateway,)
+            self._own.update(range_m, _jacobian, _expected, args=place, hx_args=place)
+            self.x = self._own.x
+
+    return WithFilterpy
+
+
+def per_tag_s(read: Sequence[Read], cls: type[PerTagFilter]) -> float:
+    """Return the processor time of the same sightings through one filter per tag, seconds.
+
+    Like locate's it smooths the position and then names the zone that holds it.
+    """
+    filters: dict[str, PerTagFilter] = {}
+    zones: dict[str, int] = {}
+    began = time.process_time()
+    for _, at_s, fact in read:
+        own = filters.get(fact.tag_id)
+        if own is None:
+            own = filters[fact.tag_id] = cls()
+        range_m = 10 ** ((-59.0 - (fact.rssi_dbm or -90.0)) / 24.0)
+        own.take(at_s, GATEWAYS[int(fact.gateway_id[1:])], range_m)
+        column = min(max(int(own.x[0, 0] * 3 / WIDTH_M), 0), 2)
+        zones[fact.tag_id] = column + 3 * int(own.x[2, 0] > DEPTH_M / 2)
+    return time.process_time() - began
+
+
+def fixes_per_s(count: int = 40_000) -> float:
+    """Return how many fixes of six ranges are solved per second of one core."""
+    chance = np.random.default_rng(1)
+    anchors = np.array(ANCHORS, dtype=np.float64)
+    places = chance.uniform((1, 1), (39, 24), (count, 2))
+    away = np.linalg.norm(anchors[None] - places[:, None], axis=2)
+    ranges = away + chance.normal(0, 0.1, away.shape)
+    sigma, used = np.full(away.shape, 0.1), np.ones(away.shape, dtype=np.bool_)
+    began = time.process_time()
+    for start in range(0, count, 4000):
+        part = slice(start, start + 4000)
+        solve_many(anchors, ranges[part], sigma[part], used[part])
+    return count / (time.process_time() - began)
+
+
+def measure(*, seconds: int = 10) -> dict[str, Any]:
+    """Measure the core on this machine.
+
+    `sightings_per_s` folds decoded sightings: booking, filter, zone decision and rows.
+    `events_per_s` includes decoding of the stored bodies. `ratio_vs_filterpy` compares the former
+    with one Kalman filter per tag and a zone of its position; `per_tag_filter` says whose.
+
+    Args:
+        seconds: Length of the measured stream.
+    """
+    plan, events = log(WARM_UP_S + seconds)
+    measured = len(events) - WARM_UP_S * TAGS * len(GATEWAYS)
+    folded = min(fold_s(plan, events, decode=False) for _ in range(2))
+    decoded = min(fold_s(plan, events, decode=True) for _ in range(2))
+    sample = [(e, *read_sighting(e)) for e in events[:8000]]
+    cls = filter_class()
+    alone = min(per_tag_s(sample, cls) for _ in range(2)) / len(sample)
+    return {
+        "sightings_per_s": round(measured / folded),
+        "events_per_s": round(measured / decoded),
+        "ratio_vs_filterpy": round(alone * measured / folded, 2),
+        "per_tag_filter": cls.name,
+        "fixes_per_s": round(max(fixes_per_s() for _ in range(2))),
+        "tags": TAGS,
+        "gateways": len(GATEWAYS),
+        "sightings": measured,
+    }
