@@ -6,10 +6,12 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from tagtrail_agent.binding import bind
 from tagtrail_agent.clock import Clock
 from tagtrail_agent.config import Config, InputEntry
+from tagtrail_agent.courier import Courier
 from tagtrail_agent.readings import Input
 from tagtrail_agent.simulation import Simulation, SimulationOptions
 
@@ -24,6 +26,7 @@ class Kind:
         make: Name of what makes it: (options, clock, name) -> Input.
         words: What it is, for people.
         asks: Whether it asks which identities are enrolled.
+        passes: Whether it hands messages over that only the server reads.
     """
 
     module: str
@@ -31,6 +34,7 @@ class Kind:
     make: str
     words: str
     asks: bool = False
+    passes: bool = False
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -49,6 +53,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "MqttGateways",
         "other gateways, by a local broker",
         asks=True,
+        passes=True,
     ),
     "rfid": Kind("tagtrail_agent.inputs.llrp.client", "LlrpOptions", "LlrpReader", "RFID readers"),
     "uwb": Kind(
@@ -71,7 +76,11 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 def input_of(
-    config: Config, entry: InputEntry, clock: Clock, enrolled: Callable[[str], bool]
+    config: Config,
+    entry: InputEntry,
+    clock: Clock,
+    enrolled: Callable[[str], bool],
+    courier: Courier | None = None,
 ) -> Input:
     """Make an input.
 
@@ -80,6 +89,7 @@ def input_of(
         entry: Its description.
         clock: Both clocks.
         enrolled: Says whether an identity may leave the gateway.
+        courier: Takes messages that only the server reads; without one they are counted.
 
     Raises:
         ConfigError: the kind is unknown, or an option does not fit; names the line.
@@ -93,9 +103,27 @@ def input_of(
     module = importlib.import_module(kind.module)
     options: Any = bind(getattr(module, kind.options), config.document, entry.options, entry.place)
     make: Callable[..., Input] = getattr(module, kind.make)
-    if kind.asks:
-        return make(options, clock, entry.name, enrolled=enrolled)
-    return make(options, clock, entry.name)
+    more: dict[str, Any] = {"enrolled": enrolled} if kind.asks else {}
+    if kind.passes:
+        _refuse_the_servers_broker(config, entry, options)
+        more["courier"] = courier
+    return make(options, clock, entry.name, **more)
+
+
+def _refuse_the_servers_broker(config: Config, entry: InputEntry, options: Any) -> None:
+    """Refuse an input on the broker that the agent delivers to: it would hear itself for ever.
+
+    Raises:
+        ConfigError: it is the same address.
+    """
+    server = urlsplit(config.server.mqtt or "")
+    port = server.port or (8883 if server.scheme == "mqtts" else 1883)
+    if config.server.way == "mqtt" and (server.hostname, port) == (options.host, options.port):
+        raise config.document.fault(
+            entry.place,
+            "is the server's own broker: the server hears the gateways there by itself; "
+            "remove this input",
+        )
 
 
 def simulation(options: SimulationOptions, clock: Clock) -> Input:

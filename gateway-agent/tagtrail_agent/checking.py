@@ -59,6 +59,8 @@ async def checked(path: Path, *, offline: bool) -> list[Finding]:
 
 def _inputs(agent: Agent) -> Finding:
     names = ", ".join(i.name for i in agent.inputs)
+    if agent.config.server.way == "http" and any(e.kind == "mqtt" for e in agent.config.inputs):
+        names += "; messages that only the server reads are not passed on: that needs server.mqtt"
     return Finding("inputs", bool(names), names or "none: add an [[input]] to the configuration")
 
 

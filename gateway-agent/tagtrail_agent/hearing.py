@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tagtrail_agent.clock import EPOCH, Clock, ServerTime
+from tagtrail_agent.courier import MESSAGES
 from tagtrail_agent.decoding import Decoded
 from tagtrail_agent.filtering import (
     AlarmSink,
@@ -100,7 +101,7 @@ class Hearing:
                 self.readings += 1
                 found = self._resolver.admit(one)
             if found is not None:
-                if found.gateway_id == self._gateway_id:
+                if found.gateway_id in (self._gateway_id, MESSAGES):
                     found.gateway_id = None
                 readings.append(found)
         if readings:

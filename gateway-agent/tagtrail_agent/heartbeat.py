@@ -93,6 +93,7 @@ class Heartbeat:
             "confirmed": sender.confirmed_items,
             "duplicates": sender.duplicate_items,
             "repeats": sender.repeats,
+            "forwarded": sender.forwarded_messages,
             "sent_bytes": agent.link.sent_bytes,
             "clock_skew_s": round(skew_s, 3) if skew_s is not None else None,
             "inputs": {i.name: _counts(i) for i in agent.inputs},

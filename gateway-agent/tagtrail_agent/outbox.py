@@ -25,6 +25,9 @@ SPILL_BYTES: Final = 4_194_304
 _READ_AHEAD: Final = 4
 """Batches that are read together, so that the items of several gateways can be told apart."""
 
+_READ_BYTES: Final = 2_097_152
+"""No more is read together: passed messages can be a thousand times as large as a reading."""
+
 _MS: Final = timedelta(milliseconds=1)
 
 
@@ -170,7 +173,7 @@ class Outbox:
 
     def _read(self, store: Store, most_items: int) -> None:
         try:
-            items = store.after(self._place(store), _READ_AHEAD * most_items)
+            items = store.after(self._place(store), _READ_AHEAD * most_items, _READ_BYTES)
         except sqlite3.Error as error:
             self._note_fault(error)
             return

@@ -12,8 +12,9 @@ from typing import Any, Final
 from tagtrail_agent import remote
 from tagtrail_agent.assembly import input_of
 from tagtrail_agent.clock import Clock, ServerTime, SystemClock, boot_id
-from tagtrail_agent.config import Config, Credentials, credentials_in
+from tagtrail_agent.config import Config, Credentials, InputEntry, credentials_in
 from tagtrail_agent.configuring import Configuring
+from tagtrail_agent.courier import OutboxCourier, Passed
 from tagtrail_agent.delivery.http import HttpLink
 from tagtrail_agent.delivery.link import Link
 from tagtrail_agent.delivery.mqtt import Broker, MqttLink
@@ -56,9 +57,7 @@ class Agent:
         self.server_time = ServerTime()
         self._prepare_state()
         self.inputs = (
-            list(inputs)
-            if inputs is not None
-            else [input_of(config, e, self.clock, self._enrolled) for e in config.inputs]
+            list(inputs) if inputs is not None else [self._input(entry) for entry in config.inputs]
         )
         self.outbox = Outbox(
             config.state / "outbox.db",
@@ -67,6 +66,7 @@ class Agent:
             most_bytes=int(config.outbox.max_mb * MB),
             most_age_s=config.outbox.max_age_days * 86_400,
         )
+        self.courier = OutboxCourier(self.outbox, server_time=self.server_time, boot=self.boot)
         self.alarms: list[Alarm] = []
         self.pushed = self._kept()
         self.hearing = self._made_hearing()
@@ -100,6 +100,14 @@ class Agent:
             gateway_id=config.gateway.id,
             alarm_sink=_Alarms(self.alarms, LogAndFile(config.state / "alarms.json")),
         )
+
+    def _input(self, entry: InputEntry) -> Input:
+        courier = self if self.config.server.way == "mqtt" else None
+        return input_of(self.config, entry, self.clock, self._enrolled, courier)
+
+    def forward(self, message: Passed) -> None:
+        """Bring a message to the server unchanged; see `Courier`."""
+        self.courier.forward(message)
 
     def _enrolled(self, identity: str) -> bool:
         return self.hearing.knows(identity)

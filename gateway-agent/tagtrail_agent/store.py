@@ -124,13 +124,27 @@ class Store:
         self.items += len(rows)
         self.bytes += sum(row[-1] for row in rows)
 
-    def after(self, seq: int, limit: int) -> list[Item]:
-        """Return the oldest items behind a place, at most `limit`."""
+    def after(self, seq: int, limit: int, most_bytes: int | None = None) -> list[Item]:
+        """Return the oldest items behind a place.
+
+        Args:
+            seq: The place.
+            limit: Most items.
+            most_bytes: No more once they take as much together; None = as many as `limit` says.
+        """
         found = self._db.execute(
             f"select {_COLUMNS} from item where seq > ? order by seq limit ?",  # noqa: S608 - our own words
             (seq, limit),
         )
-        return [Item(*row) for row in found]
+        items: list[Item] = []
+        size = 0
+        for row in found:
+            items.append(Item(*row))
+            size += items[-1].size
+            if most_bytes is not None and size >= most_bytes:
+                break
+        found.close()
+        return items
 
     def delete(self, items: Iterable[Item]) -> None:
         """Forget items."""

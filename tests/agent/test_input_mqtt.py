@@ -15,6 +15,7 @@ from tests.support.gateway_samples import Sample, of_file, samples
 from tests.support.publishing import Publisher
 
 from tagtrail.embedded import Embedded
+from tagtrail_agent.courier import Passed
 from tagtrail_agent.errors import AgentError
 from tagtrail_agent.inputs.formats.routing import READERS, Router
 from tagtrail_agent.inputs.mqtt import (
@@ -40,9 +41,9 @@ class Bag:
     """A courier that keeps what it was given."""
 
     def __init__(self) -> None:
-        self.messages: list[Passing] = []
+        self.messages: list[Passed] = []
 
-    def forward(self, message: Passing) -> None:
+    def forward(self, message: Passed) -> None:
         self.messages.append(message)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tagtrail_agent.courier import Message
 from tagtrail_agent.delivery.link import Answer, answer_of
 from tagtrail_agent.delivery.web import Reply, Web
 from tagtrail_agent.errors import RefusedError, UnreachableError
@@ -88,6 +89,12 @@ class HttpLink:
         """See `Link.deliver`."""
         del gateway_id, batch_id  # they stand in the body
         return answer_of(await self._posted(body))
+
+    async def forward(self, messages: Sequence[Message]) -> None:
+        """See `Link.forward`: most formats need their topic, and a key speaks for one gateway."""
+        raise RefusedError(
+            "needs_mqtt", f"{len(messages)} messages of other gateways; set server.mqtt and retry"
+        )
 
     async def report(self, figures: Mapping[str, Any]) -> None:
         """See `Link.report`: an empty batch, whose other members are figures of the gateway."""

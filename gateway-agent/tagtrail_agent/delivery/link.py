@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from tagtrail_agent.courier import Message
 from tagtrail_agent.errors import UnreachableError
 
 
@@ -86,6 +87,15 @@ class Link(Protocol):
         Raises:
             UnreachableError: no answer; it may have been taken or not.
             RefusedError: it will never be taken.
+        """
+        ...
+
+    async def forward(self, messages: Sequence[Message]) -> None:
+        """Publish messages of other gateways as they came, and wait until the broker has them.
+
+        Raises:
+            UnreachableError: not all were acknowledged; all are sent again.
+            RefusedError: this way cannot carry them.
         """
         ...
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from tagtrail_agent.courier import Message
 from tagtrail_agent.delivery.link import Answer, answer_of
 from tagtrail_agent.errors import ConfigError, RefusedError, UnreachableError
 
@@ -72,6 +73,7 @@ class MqttLink:
         self._waiting: dict[tuple[str, str], asyncio.Future[Answer]] = {}
         self._subscribing: dict[int, asyncio.Future[None]] = {}
         self._subscribed: set[str] = set()
+        self._publishing: dict[int, asyncio.Future[None]] = {}
         self._client: paho.Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._up = asyncio.Event()
@@ -118,6 +120,7 @@ class MqttLink:
         client.on_disconnect = self._heard(self._on_disconnect)
         client.on_subscribe = self._heard(self._on_subscribe)
         client.on_message = self._heard(self._on_message)
+        client.on_publish = self._heard(self._on_publish)
         return client
 
     def _heard(self, handle: Callable[..., None]) -> Callable[..., None]:
@@ -143,7 +146,9 @@ class MqttLink:
         self._up.clear()
         self.fault = self.fault or f"disconnected: {reason}"
         log.warning("mqtt.disconnected", extra={"cause": str(reason)})
-        waiting: list[asyncio.Future[Any]] = [*self._waiting.values(), *self._subscribing.values()]
+        waiting: list[asyncio.Future[Any]] = [
+            *self._waiting.values(), *self._subscribing.values(), *self._publishing.values(),
+        ]  # fmt: skip
         for future in waiting:
             if not future.done():
                 future.set_exception(UnreachableError("the connection to the broker broke"))
@@ -216,6 +221,34 @@ class MqttLink:
         if answer.quarantined is not None:
             raise RefusedError(answer.quarantined, "the server put the batch into quarantine")
         return answer
+
+    async def forward(self, messages: Sequence[Message]) -> None:
+        """See `Link.forward`."""
+        assert self._loop is not None  # noqa: S101 - open() comes first
+        assert self._client is not None  # noqa: S101
+        mids: list[int] = []
+        try:
+            async with asyncio.timeout(self._within_s):
+                await self._up.wait()
+                for topic, payload, retained in messages:
+                    info = self._client.publish(topic, payload, qos=1, retain=retained)
+                    if info.rc != paho.MQTT_ERR_SUCCESS:
+                        raise UnreachableError("the connection to the broker broke")
+                    self._publishing[info.mid] = self._loop.create_future()
+                    mids.append(info.mid)
+                    self.sent_bytes += len(payload)
+                await asyncio.gather(*(self._publishing[mid] for mid in mids))
+        except TimeoutError:
+            cause = self.fault or "the broker has not acknowledged messages in time"
+            raise UnreachableError(cause) from None
+        finally:
+            for mid in mids:
+                self._publishing.pop(mid, None)
+
+    def _on_publish(self, mid: int, *_more: Any) -> None:
+        waiting = self._publishing.get(mid)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     async def report(self, figures: Mapping[str, Any]) -> None:
         """See `Link.report`: the retained status of the gateway."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tagtrail_agent.clock import EPOCH, Clock, ServerTime
+from tagtrail_agent.courier import MESSAGES, message_of
 from tagtrail_agent.delivery.link import Answer, Link
 from tagtrail_agent.errors import RefusedError, UnreachableError
 from tagtrail_agent.inputs.common import Backoff
@@ -78,6 +79,8 @@ class Sender:
         self._server_time, self._boot, self._gateway_id = server_time, boot, gateway_id
         self._pace = pace or Pace()
         self._taking = asyncio.Lock()
+        self._forwarding = asyncio.Lock()
+        self.forwarded_messages = 0
         self.confirmed_items = 0
         self.duplicate_items = 0
         self.confirmed_batches = 0
@@ -109,7 +112,11 @@ class Sender:
         while True:
             async with self._taking:
                 batch = await self._next()
-            await self._bring(batch)
+            if batch.gateway == MESSAGES:
+                async with self._forwarding:  # one after the other: the last state must stay last
+                    await self._bring(batch)
+            else:
+                await self._bring(batch)
 
     async def _next(self) -> Batch:
         while True:
@@ -123,10 +130,9 @@ class Sender:
     async def _bring(self, batch: Batch) -> None:
         """Send a batch until it is confirmed or refused."""
         backoff = Backoff(self._pace.retry_s, self._pace.most_retry_s)
-        gateway_id = batch.gateway or self._gateway_id
         while True:
             try:
-                answer = await self._delivered(gateway_id, batch.batch_id, self.packed(batch))
+                await self._sent(batch)
             except RefusedError as error:
                 log.warning(
                     "delivery.refused", extra={"code": error.reason, "items": len(batch.items)}
@@ -139,9 +145,16 @@ class Sender:
                 log.warning("delivery.again", extra={"cause": str(error), "wait_s": wait_s})
                 await asyncio.sleep(wait_s)
             else:
-                self._note(batch, answer)
                 self._outbox.settle(batch)
                 return
+
+    async def _sent(self, batch: Batch) -> None:
+        if batch.gateway == MESSAGES:
+            await self._link.forward([message_of(item) for item in batch.items])
+            self.forwarded_messages += len(batch.items)
+            return
+        gateway_id = batch.gateway or self._gateway_id
+        self._note(batch, await self._delivered(gateway_id, batch.batch_id, self.packed(batch)))
 
     async def _delivered(self, gateway_id: str, batch_id: str, body: bytes) -> Answer:
         before_s = self._clock.elapsed_s()

@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Protocol
+from typing import Annotated, Any, Final, NamedTuple
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tagtrail_agent.binding import Range
 from tagtrail_agent.clock import Clock
+from tagtrail_agent.courier import Courier
 from tagtrail_agent.errors import AgentError
 from tagtrail_agent.inputs.common import heard_at
 from tagtrail_agent.inputs.formats.routing import PASSED, READERS, STRANGERS, Router, Rule
@@ -54,14 +55,6 @@ class Passing:
     at: datetime
     elapsed_s: float
     retained: bool = False
-
-
-class Courier(Protocol):
-    """Brings messages to the server unchanged."""
-
-    def forward(self, message: Passing) -> None:
-        """Take a message; MUST NOT block and MUST NOT raise for any content."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
