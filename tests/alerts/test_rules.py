@@ -454,6 +454,22 @@ def test_s42_what_leaves_through_a_dock_is_told_unless_it_was_shipped() -> None:
             assert "then in Store, Hall North" in (alert.card.next_step or "")
 
 
+def test_s42_an_empty_battery_is_told_as_one_and_not_as_a_loss() -> None:
+    history = History().warehouse()
+    history.move(0, "store")
+    history.presence(
+        20, "unobservable", heard_min=2, cause="battery_expected_empty", gone_probability=0.04
+    )
+    history.presence(90, "present", heard_min=90)
+
+    changes = run(history)
+
+    (alert,) = fired(changes)
+    assert alert.card.title == "Pallet p1: the battery of its tag is empty"
+    assert (alert.card.next_step or "").startswith("Change the battery in Store, Hall North")
+    assert len(changes) == 2
+
+
 def test_s42_a_missing_tag_that_becomes_lost_is_told_once() -> None:
     history = History().warehouse()
     history.move(0, "store")

@@ -49,6 +49,11 @@ def has_left(data: TagPresenceChanged) -> bool:
     return data.state == "unobservable" and data.cause == "left_through_dock"
 
 
+def battery_is_empty(data: TagPresenceChanged) -> bool:
+    """Tell whether locate says that a tag is silent because its battery came to its end."""
+    return data.state == "unobservable" and data.cause == "battery_expected_empty"
+
+
 def moment(at: datetime) -> str:
     """Return a time for people, UTC, to the second."""
     return at.strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -2,7 +2,8 @@
 
 Locate decides what silence means (`tag.presence_changed`, computed in event time with the state of
 the gateways): `overdue` and `unobservable` are no reason for an alert, `missing` is. So is a tag
-that left through a dock: locate does not know whether that was planned, this rule does.
+that left through a dock: locate does not know whether that was planned, this rule does. And so is
+a tag whose battery came to its end: nothing is lost, but nobody watches the goods until it is changed.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def _on_presence(
             at=data.last_heard_at,
             event_id=str(event.id),
         )
-    gone = (data.state == "missing" and not data.lost) or describe.has_left(data)
-    if gone and _concerns(memory, parameters, data):
+    missing = data.state == "missing" and not data.lost
+    told = missing or describe.has_left(data) or describe.battery_is_empty(data)
+    if told and _concerns(memory, parameters, data):
         memory.expect(_expectation(memory, parameters, version, event, data))
     return []
 
@@ -160,13 +162,12 @@ def _card(
     what = describe.thing(memory, asset_id, data.tag_id)
     where = describe.place(memory, zone_id)
     gateways = ", ".join(data.gateway_ids[:5]) or "none named"
-    has_left = describe.has_left(data)
     return AlertFired(
         alert_id=alert_id,
         rule_id=MISSING_TAG,
         rule_version=str(version),
         severity=parameters.severity,
-        title=clip(f"{what} {'has left unbooked' if has_left else 'is missing'}", 150),
+        title=clip(_title(what, data), 150),
         what=clip(what),
         where=clip(where) if where is not None else None,
         since_at=data.last_heard_at,
@@ -185,6 +186,14 @@ def _card(
     )
 
 
+def _title(what: str, data: TagPresenceChanged) -> str:
+    if describe.has_left(data):
+        return f"{what} has left unbooked"
+    if describe.battery_is_empty(data):
+        return f"{what}: the battery of its tag is empty"
+    return f"{what} is missing"
+
+
 def _chance(data: TagPresenceChanged) -> str:
     if data.gone_probability is None:
         return ""
@@ -197,4 +206,6 @@ def _next_step(memory: Memory, data: TagPresenceChanged, where: str | None) -> s
     then = f", then in {' and in '.join(places[1:])}" if len(places) > 1 else ""
     if describe.has_left(data):
         return f"Ask what was loaded at {places[0]} and book it; else look there{then}."
+    if describe.battery_is_empty(data):
+        return f"Change the battery in {places[0]}; until then nobody watches it."
     return f"Look in {places[0]} first{then}; if it is there, change the battery."
