@@ -170,6 +170,29 @@ async def test_rules_and_settings_reach_a_running_agent_and_survive_its_restart(
     assert filter_revision == 5
 
 
+@pytest.mark.parametrize(
+    ("broker", "client", "given"),
+    [
+        ("mqtt://gateway:x@127.0.0.1:1883", "127.0.0.1", True),
+        ("mqtt://gateway:x@127.0.0.1:1883", "192.0.2.7", False),
+        ("mqtt://gateway:x@localhost:1883", "192.0.2.7", False),
+        ("mqtts://gateway:x@tagtrail.example:8883", "192.0.2.7", True),
+    ],
+)
+async def test_a_broker_on_the_loopback_is_given_only_to_gateways_of_its_machine(
+    broker: str, client: str, given: bool, database_url: str
+) -> None:
+    async with ingest_server(database_url, gateway_mqtt_url=broker) as server:
+        reply = await server.client.post(
+            "/v1/enrolments",
+            json={"code": await new(server)},
+            headers={"X-Forwarded-For": client},
+        )
+
+    assert reply.status_code == 201
+    assert (reply.json()["mqtt"] is not None) == given
+
+
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 PUBLIC = KEY.public_key().public_bytes_raw()
 

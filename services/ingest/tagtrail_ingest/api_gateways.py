@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
-from fastapi import APIRouter, Depends, Header, Path, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tagtrail_ingest.answers import JSON, PROBLEM, json_answer
@@ -151,7 +152,7 @@ def _add_enrolments(router: APIRouter, state: State) -> None:
         description="Needs no key: the machine has none yet, the code stands for it. A wrong code "
         "counts as a refused key, so guessing is limited per address.",
     )
-    async def redeem_enrolment_code(body: Redemption) -> Enrolled:
+    async def redeem_enrolment_code(request: Request, body: Redemption) -> Enrolled:
         now = state.clock.now()
         redeemed = await state.enrolments.use_code(body.code, now)
         if redeemed is None:
@@ -160,10 +161,26 @@ def _add_enrolments(router: APIRouter, state: State) -> None:
                 "POST /v1/gateways/{gateway_id}/enrolment-codes"
             )
         try:
-            return await _enrolled(state, redeemed.log_id, redeemed.gateway_id, body, now)
+            found = await _enrolled(state, redeemed.log_id, redeemed.gateway_id, body, now)
         except UnavailableError:
             await state.enrolments.give_back(body.code)
             raise
+        if not _reaches(request.client.host if request.client else "", found.mqtt):
+            return found.model_copy(update={"mqtt": None})
+        return found
+
+
+def _reaches(client: str, broker: BrokerAccess | None) -> bool:
+    """Return whether a machine can reach a broker: one on the loopback only from its own machine."""
+    host = (urlsplit(broker.url).hostname if broker is not None else None) or ""
+    return _is_loopback(client) or not _is_loopback(host)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _enrolled(

@@ -14,7 +14,7 @@ import orjson
 import typer
 import uvloop
 
-from tagtrail import demonstration, diagnosis, rebuilding, running
+from tagtrail import demonstration, diagnosis, gateways_cli, rebuilding, running
 from tagtrail.locating import cli as locating
 from tagtrail.simulator.cli import simulate
 from tagtrail_kernel import logs
@@ -35,6 +35,7 @@ keys = typer.Typer(
 bench = typer.Typer(help="Measure this machine against the limits in bench/.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(bench, name="bench")
+app.add_typer(gateways_cli.app, name="gateways")
 app.add_typer(locating.app, name="locate")
 app.command()(simulate)
 

@@ -58,8 +58,15 @@ def check_names(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(BUILDERS)
 
 
-def app_for(settings: KernelSettings, names: Sequence[str]) -> FastAPI:
+def app_for(
+    settings: KernelSettings, names: Sequence[str], *, gateway_mqtt_url: str = ""
+) -> FastAPI:
     """Return one app with the named services.
+
+    Args:
+        settings: Of the process.
+        names: Of the services; all if none.
+        gateway_mqtt_url: Where enrolled gateways publish, unless ingest's own setting says it.
 
     Raises:
         SettingsError: a setting is missing or wrong.
@@ -73,7 +80,17 @@ def app_for(settings: KernelSettings, names: Sequence[str]) -> FastAPI:
     if "ingest" in chosen:
         settings = settings.model_copy(update={"ingest_url": ""})
     deps = deps_of(settings)
-    return app_of(deps, *(BUILDERS[name](deps) for name in chosen))
+    builders = {**BUILDERS, "ingest": _ingest_builder(gateway_mqtt_url)}
+    return app_of(deps, *(builders[name](deps) for name in chosen))
+
+
+def _ingest_builder(gateway_mqtt_url: str) -> Callable[[Deps], Service]:
+    def build(deps: Deps) -> Service:
+        settings = load(IngestSettings)
+        address = settings.gateway_mqtt_url or gateway_mqtt_url
+        return build_ingest(deps, settings.model_copy(update={"gateway_mqtt_url": address}))
+
+    return build
 
 
 def create_app() -> FastAPI:

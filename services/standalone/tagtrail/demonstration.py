@@ -44,10 +44,10 @@ async def serve(
             f"port {wanted} cannot be used ({error}); give another one with --port"
         ) from error
     async with (
-        running.infrastructure(settings) as ready,
-        running.serving(ready, chosen, bound) as server,
+        running.servers_of(settings) as servers,
+        running.serving(servers, chosen, bound) as server,
     ):
-        ended = asyncio.create_task(running.until_interrupted())
+        ready, ended = servers.settings, asyncio.create_task(running.until_interrupted())
         await asyncio.sleep(0)  # it listens before anybody can have read the address
         note = running.note_process(ready, server.url) if not settings.database_url else None
         if note is not None:
@@ -87,10 +87,10 @@ async def demo(
     settings = settings.model_copy(update={"home": str(home)})
     typer.echo("Starting PostgreSQL, NATS and the services …")
     async with (
-        running.infrastructure(settings) as ready,
-        running.serving(ready, [], bound) as server,
+        running.servers_of(settings) as servers,
+        running.serving(servers, [], bound) as server,
     ):
-        ended = asyncio.create_task(running.until_interrupted())
+        ready, ended = servers.settings, asyncio.create_task(running.until_interrupted())
         note = running.note_process(ready, server.url)
         home.mkdir(parents=True, exist_ok=True)
         path, key = await running.administrator_key(ready, server.tenant)

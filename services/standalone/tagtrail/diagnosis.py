@@ -20,7 +20,7 @@ LOW_DISK_BYTES: Final = 2 * 1024**3
 """Below this PostgreSQL may soon be unable to commit."""
 
 
-def _serving(settings: KernelSettings) -> dict[str, Any] | None:
+def serving_of(settings: KernelSettings) -> dict[str, Any] | None:
     """Return pid and address of the process that serves this home or its demo."""
     home = running.home_of(settings)
     for folder in (home, home / "demo"):
@@ -33,7 +33,7 @@ def _serving(settings: KernelSettings) -> dict[str, Any] | None:
 
 def settings_of_home(settings: KernelSettings) -> KernelSettings:
     """Return settings that reach the embedded database of a home that is being served."""
-    noted = _serving(settings)
+    noted = serving_of(settings)
     if settings.database_url or noted is None:
         return settings
     home = Path(noted["home"])
@@ -50,7 +50,7 @@ def settings_of_home(settings: KernelSettings) -> KernelSettings:
 async def examine(settings: KernelSettings, url: str | None) -> dict[str, Any]:
     """Return a report; `faults` lists what is wrong, each with what to do."""
     faults: list[str] = []
-    noted = _serving(settings)
+    noted = serving_of(settings)
     report: dict[str, Any] = {
         "python": sys.version.split()[0],
         "home": noted["home"] if noted else str(running.home_of(settings)),

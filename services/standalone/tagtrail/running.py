@@ -50,20 +50,43 @@ def home_of(settings: KernelSettings) -> Path:
     return Path(settings.home) if settings.home else default_home()
 
 
+@dataclass(frozen=True, slots=True)
+class Infrastructure:
+    """Servers that answer.
+
+    Attributes:
+        settings: Settings with their addresses.
+        gateway_mqtt_url: Where gateways of this machine publish, with user and password; empty
+            unless the broker is an embedded one.
+    """
+
+    settings: KernelSettings
+    gateway_mqtt_url: str = ""
+
+
+@contextlib.asynccontextmanager
+async def servers_of(settings: KernelSettings) -> AsyncIterator[Infrastructure]:
+    """Lend the outside servers, or run embedded ones until the block ends."""
+    if settings.database_url:
+        yield Infrastructure(settings)
+        return
+    async with Embedded(home_of(settings)) as servers:
+        addresses = {
+            "database_url": servers.database_url,
+            "nats_url": settings.nats_url or servers.nats_url,
+            "mqtt_url": settings.mqtt_url or servers.mqtt_url,
+        }
+        yield Infrastructure(
+            settings.model_copy(update=addresses),
+            "" if settings.mqtt_url else servers.gateway_mqtt_url,
+        )
+
+
 @contextlib.asynccontextmanager
 async def infrastructure(settings: KernelSettings) -> AsyncIterator[KernelSettings]:
     """Lend settings whose addresses work: the outside servers', or those of embedded ones."""
-    if settings.database_url:
-        yield settings
-        return
-    async with Embedded(home_of(settings)) as servers:
-        yield settings.model_copy(
-            update={
-                "database_url": servers.database_url,
-                "nats_url": settings.nats_url or servers.nats_url,
-                "mqtt_url": settings.mqtt_url or servers.mqtt_url,
-            }
-        )
+    async with servers_of(settings) as servers:
+        yield servers.settings
 
 
 async def prepare_database(settings: KernelSettings) -> None:
@@ -226,20 +249,26 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    settings: KernelSettings, names: Sequence[str], bound: socket.socket
+    servers: Infrastructure, names: Sequence[str], bound: socket.socket
 ) -> AsyncIterator[Running]:
     """Run the named services until the block ends.
+
+    Args:
+        servers: What they run on.
+        names: Of the services; all if none.
+        bound: Where they listen.
 
     Raises:
         SettingsError: a setting is missing or wrong.
     """
+    settings = servers.settings
     if settings.migrate:
         await prepare_database(settings)
     tenant = await ensure_tenant(settings, *DEFAULT_TENANT)
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"  # noqa: S104 - compared, not bound
-    app = app_for(settings, names)
+    app = app_for(settings, names, gateway_mqtt_url=servers.gateway_mqtt_url)
     _calm_garbage_collection()
     config = uvicorn.Config(
         app,
