@@ -10,12 +10,11 @@ import pytest
 from bench.locate import apartment_uwb
 from bench.locate.output import rows
 
-from tagtrail_locate.core.errors import TooFewRangesError
+from tagtrail_locate.core.errors import TooFewRangesError, UnusableBlinkError
 from tagtrail_locate.core.grid import Grid, grid_over
 from tagtrail_locate.core.tdoa import (
     BlinkClock,
     Floats,
-    UnusableBlinkError,
     likelihood,
     map_of_plan,
     spread_ticks,
