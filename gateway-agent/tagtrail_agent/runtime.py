@@ -206,9 +206,7 @@ class Agent:
             await self._watch(stopping, hearing)
         finally:
             stopping.cancel()
-            for task in (*tasks, *hearing):
-                task.cancel()
-            await asyncio.wait([*tasks, *hearing])
+            await _ended([*tasks, *hearing])
             self.hearing.flush()
             await self.link.close()
             self.outbox.close()
@@ -312,6 +310,15 @@ def link_of(config: Config, credentials: Credentials, on_config: Any = None) -> 
         ca_file=ca_file,
         timeout_s=config.batch.confirm_within_s,
     )
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel tasks until they have ended: one that catches a cancellation gets another."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=1)
 
 
 def _pace(config: Config) -> Pace:

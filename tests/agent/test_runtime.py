@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -41,6 +42,16 @@ class Failing(Fed):
         await super().run(ear)
 
 
+class Clinging(Fed):
+    """An input that takes a first cancellation for something else."""
+
+    async def run(self, ear: Ear) -> None:
+        """Hear, and go on once after the cancellation."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().run(ear)
+        await asyncio.Event().wait()
+
+
 @pytest.fixture
 async def server(database_url: str) -> AsyncIterator[Server]:
     async with ingest_server(database_url) as running_server:
@@ -72,6 +83,17 @@ async def test_an_input_that_can_never_work_ends_the_agent_with_its_words(
 
     with pytest.raises(AgentError, match="apt install bluez"):
         await asyncio.wait_for(agent.run(asyncio.Event()), 20)
+
+
+async def test_an_agent_ends_though_a_part_of_it_swallows_a_cancellation(
+    server: Server, tmp_path: Path
+) -> None:
+    fed = Clinging()
+
+    async with asyncio.timeout(10), running(files(tmp_path, server), fed) as agent:
+        await fed.say([])
+
+    assert agent.stopping
 
 
 async def test_adverts_become_readings_of_enrolled_tags_and_the_rest_is_counted(

@@ -193,7 +193,9 @@ class MqttLink:
             raise UnreachableError("the connection to the broker broke")
         assert self._loop is not None  # noqa: S101
         waiting = self._subscribing[mid] = self._loop.create_future()
-        await asyncio.wait_for(waiting, self._within_s)
+        await (
+            waiting
+        )  # within the caller's time; wait_for of Python 3.11 can swallow a cancellation
         self._subscribed.add(gateway_id)
 
     async def deliver(self, gateway_id: str, batch_id: str, body: bytes) -> Answer:
