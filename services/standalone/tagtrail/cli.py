@@ -380,6 +380,23 @@ def bench_locate(
     show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
 
 
+@bench.command("zones")
+def bench_zones(
+    as_json: AsJson = False,
+    survey: Annotated[
+        str, typer.Option(help="What is known of the radio: plan, walk (5 min) or map.")
+    ] = "map",
+    seconds: Annotated[float, typer.Option(help="How much of the hour is played.")] = 3600.0,
+    tags: Annotated[int, typer.Option(min=1, help="Tags in the hall.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the simulated hall.")] = 1,
+) -> None:
+    """Zone accuracy and false changes in fixture F1, against the simulator's truth."""
+    from tagtrail.benchmarks import zones  # noqa: PLC0415 - only this command needs it
+
+    report = zones.measure(survey=survey, seconds=seconds, tags=tags, seed=seed)
+    show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

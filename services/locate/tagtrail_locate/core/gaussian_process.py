@@ -87,7 +87,7 @@ class LevelModel:
             Residual, shape (n,), dB; variance of it, noise included, shape (n,), dB².
         """
         inverse = np.linalg.inv(self.lower @ self.lower.T)
-        own = np.diag(inverse)
+        own: Floats = np.diag(inverse).astype(np.float64)
         return self.weights / own, 1.0 / own
 
 

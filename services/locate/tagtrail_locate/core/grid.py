@@ -148,7 +148,7 @@ def cells_over(corners_m: Sequence[Point], cell_m: float) -> tuple[float, float,
         raise ValueError(f"{rows * columns} cells of {cell_m} m: choose a larger edge")
     x = west + (np.arange(columns) + 0.5) * cell_m
     y = south + (np.arange(rows) + 0.5) * cell_m
-    centres = np.stack([np.tile(x, rows), np.repeat(y, columns)], axis=1)
+    centres: Floats = np.stack([np.tile(x, rows), np.repeat(y, columns)], axis=1).astype(np.float64)
     return west, south, rows, columns, centres
 
 

@@ -194,7 +194,8 @@ class GridFilter:
 
     def _jumped(self, moved: Singles, dt_s: Floats) -> Singles:
         jump = self._jump(dt_s)
-        jumped: Singles = moved * (np.float32(1.0) - jump) + jump * self._prior
+        mixed = moved * (np.float32(1.0) - jump) + jump * self._prior
+        jumped: Singles = mixed.astype(np.float32, copy=False)
         return jumped
 
     def smoothed(self, mass: Singles, later: Sequence[Evidence]) -> Singles:

@@ -142,8 +142,9 @@ class Motion:
     def _shares(self, part_s: Singles) -> tuple[Singles, Singles, Singles]:
         """Return the shares that start, stop and turn within a substep, each (B, 1, 1)."""
         rates = (self.gait.start_per_s, self.gait.stop_per_s, self.gait.turn_per_s)
-        start, stop, turn = (part_s * np.float32(rate) for rate in rates)
-        return start / (ONE + start), stop / (ONE + stop), turn / (ONE + turn)
+        passed = [part_s * np.float32(rate) for rate in rates]
+        start, stop, turn = [(p / (ONE + p)).astype(np.float32, copy=False) for p in passed]
+        return start, stop, turn
 
     def _change_mode(self, mass: Singles, part_s: Singles) -> None:
         start, stop, turn = self._shares(part_s)

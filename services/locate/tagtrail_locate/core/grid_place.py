@@ -64,7 +64,7 @@ def over_modes(mass: Singles) -> Floats:
 
 def _centre(grid: Grid, cells: Floats, rounds: int) -> tuple[Floats, Floats]:
     near_m2 = grid.cell_m**2 / 4.0
-    weights = cells
+    weights, x, y = cells, cells[:, 0], cells[:, 0]
     for left in range(rounds, -1, -1):
         total = np.add.reduce(weights, axis=-1)
         x = np.add.reduce(weights * grid.x_m, axis=-1) / total

@@ -169,7 +169,9 @@ def _lattice(bounds: Bounds) -> tuple[Floats, Floats]:
     columns = np.arange(math.ceil((bounds.east_m - bounds.west_m) / COARSE_M)) + 0.5
     rows = np.arange(math.ceil((bounds.north_m - bounds.south_m) / COARSE_M)) + 0.5
     x, y = bounds.west_m + columns * COARSE_M, bounds.south_m + rows * COARSE_M
-    return np.repeat(x, len(y)), np.tile(y, len(x))
+    east: Floats = np.repeat(x, len(y)).astype(np.float64)
+    north: Floats = np.tile(y, len(x)).astype(np.float64)
+    return east, north
 
 
 def _finer(x: Floats, y: Floats) -> tuple[Floats, Floats]:

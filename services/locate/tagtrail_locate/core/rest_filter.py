@@ -286,7 +286,9 @@ class RestFilter:
         worth *= (self._variance + NOISE_DB2 / 20.0) / (self._variance + noise)
         worth = worth.astype(np.float32)
         level = (links[:, MEAN] - head[:, OFFSET, None]).astype(np.float32)
-        square, pull, total, away, part = np.zeros((5, *tags.base.shape), np.float32)
+        square, pull, total, away, part = [
+            np.zeros(tags.base.shape, dtype=np.float32) for _ in range(5)
+        ]
         for gateway in np.flatnonzero(np.logical_or.reduce(count > 0.0, axis=0)).tolist():
             own = worth[:, gateway, None]
             np.subtract(level[:, gateway, None], self.mean_dbm[gateway], out=away)

@@ -115,7 +115,7 @@ class BlinkFilter:
         jump = self._jump(dt_s)
         moved = self.motion.forward(mass, dt_s) * (np.float32(1.0) - jump)
         moved += jump * self._prior
-        return moved
+        return moved.astype(np.float32, copy=False)
 
     def take(self, mass: Singles, fits: Singles) -> Singles:
         """Weigh a belief by `weigh`; one that nothing fits starts anew."""

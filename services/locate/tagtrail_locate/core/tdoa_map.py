@@ -96,6 +96,7 @@ def map_of_survey(
     excess = heard - np.nanmin(heard, axis=1, keepdims=True) - away
     offset = np.nanmedian(excess - np.nanmedian(excess, axis=1, keepdims=True), axis=0)
     bias, scatter = np.zeros(excess.shape), np.full(excess.shape, 2.0 * SINGLE_M)
+    fits: list[_Fit] = []
     for last in (*(False for _ in range(ROUNDS - 1)), True):
         residual = excess - offset - _moments(excess - offset - bias, scatter)[:, None]
         fits = [cells.fit(residual[:, i], last=last) for i in range(len(anchors_m))]

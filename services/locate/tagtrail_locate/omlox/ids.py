@@ -68,7 +68,8 @@ def provider_id_of(identities: tuple[str, ...] | list[str], tag_id: str) -> str:
         >>> provider_id_of(["mac:ac233faca387"], "tag-1")
         'AC233FACA387'
     """
-    known = dict(identity.partition(":")[::2] for identity in reversed(identities))
+    parts = [identity.partition(":") for identity in reversed(identities)]
+    known = {kind: value for kind, _, value in parts}
     if "mac" in known:
         return known["mac"].upper()
     if "omlox" in known:
