@@ -1,0 +1,206 @@
+"""How well locate names zones in a simulated hall, against the simulator's truth.
+
+The hall's shadows are frozen into the place, so that a survey can learn them: a person carries one
+tag from point to point, and what the gateways hear becomes a calibration of the site.
+"""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from tagtrail.simulator.direct import DirectLog
+from tagtrail.simulator.radio import Radio
+from tagtrail.simulator.scenario import f1
+from tagtrail.simulator.siterun import rng_of
+from tagtrail.simulator.tracks import AWAY, Track
+from tagtrail.simulator.world import World
+from tagtrail_kernel.clock import uuid8
+from tagtrail_kernel.envelope import Envelope, Recorded, seal
+from tagtrail_kernel.events.places import TagZoneChanged
+from tagtrail_kernel.events.registrations import ConfigChanged
+from tagtrail_locate.core.calibration_config import SECTION, Calibration, Point, values_of
+from tagtrail_locate.core.engine import Engine
+
+BATCH: Final = 1000
+SETTLED_S: Final = 60
+"""Changes of a still tag count as false from then on: its first zone may be corrected before."""
+
+FIRST_S: Final = 30
+EVERY_S: Final = 5
+"""The told zone is compared with the true one at these seconds of the run."""
+
+
+class Survey(NamedTuple):
+    """How a site is surveyed.
+
+    Attributes:
+        spacing_m: Distance between points, metres.
+        stay_s: Time at each, seconds.
+    """
+
+    spacing_m: float
+    stay_s: int
+
+
+SURVEYS: Final[dict[str, Survey | None]] = {
+    "plan": None,
+    "walk": Survey(4.4, 5),
+    "map": Survey(2.0, 60),
+}
+"""Nothing but what is registered; a walk of five minutes; a radio map, four hours with one tag."""
+
+
+def points_of(world: World, spacing_m: float) -> list[tuple[float, float]]:
+    """Return points on the floor of the first site's zones, row by row, back and forth, metres."""
+    site = world.sites[0].site
+    corners = np.array([corner for zone in site.zones for corner in zone.outline_m])
+    (west, south), (east, north) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    found: list[tuple[float, float]] = []
+    for n, y in enumerate(np.arange(south + spacing_m / 2, north, spacing_m).tolist()):
+        xs = np.arange(west + spacing_m / 2, east, spacing_m).tolist()
+        row = [(x, y) for x in xs if site.zone_id_at(x, y) is not None]
+        found += row if n % 2 == 0 else row[::-1]
+    return found
+
+
+def surveyed(world: World, survey: Survey) -> Calibration:
+    """Carry a tag through the first site of a world; returns the calibration of what was heard."""
+    run, scenario = world.sites[0], world.scenario
+    points = points_of(world, survey.spacing_m)
+    walk, away = Track(), Track([0], [AWAY])
+    for n, point in enumerate(points):
+        walk.rest(n * survey.stay_s, point)
+    assets = [
+        replace(asset, track=away if asset.index else walk, dies_at_s=None)
+        for asset in run.plan.assets
+    ]
+    receivers = [g for g in run.gateways if g.station.kind == "ble"]
+    radio = Radio(
+        run.site, assets, receivers, scenario.radio, scenario.cadence, rng_of(scenario, 0, 4)
+    )
+    heard: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for second in range(len(points) * survey.stay_s):
+        step = radio.step(float(second))
+        for tag, receiver, rssi in zip(
+            step.tag.tolist(), step.receiver.tolist(), step.rssi_dbm.tolist(), strict=True
+        ):
+            if tag == 0:
+                place = second // survey.stay_s
+                heard[place, receivers[receiver].wire_id].append(round(rssi))
+    found = []
+    for n, (x, y) in enumerate(points):
+        levels = {
+            g.wire_id: (statistics.fmean(own), statistics.pstdev(own), len(own))
+            for g in receivers
+            if (own := heard.get((n, g.wire_id)))
+        }
+        found.append(Point(x_m=round(x, 2), y_m=round(y, 2), levels=levels))
+    return Calibration(source="survey", points=tuple(p for p in found if p.levels))
+
+
+def _calibrated(world: World, calibration: Calibration, position: int) -> Recorded:
+    at = world.scenario.start_at
+    data = ConfigChanged(
+        section=SECTION + world.sites[0].site.site_id, values=values_of(calibration)
+    )
+    fact = Envelope(
+        id=uuid8(at, b"survey"), subject="survey", source="bench", occurred_at=at, data=data
+    )
+    sealed = seal(fact)
+    return Recorded(position, at, fact.id, fact.subject, sealed.type, sealed.body)
+
+
+def _events(world: World, calibration: Calibration | None, seconds: float) -> Iterator[Recorded]:
+    """Yield the log of the beginning of a run; a calibration stands before the first sighting."""
+    moved, end = 0, world.scenario.start_at + timedelta(seconds=seconds)
+    for event in DirectLog(world).events():
+        if event.recorded_at > end:
+            return
+        if calibration is not None and not moved and event.type == "tag.sighted":
+            moved = 1
+            yield _calibrated(world, calibration, event.position)
+        yield Recorded(
+            event.position + moved, event.recorded_at, event.id, event.subject, event.type,
+            event.body,
+        )  # fmt: skip
+
+
+Moves = dict[str, list[tuple[float, str | None]]]
+
+
+def told(world: World, events: Iterator[Recorded]) -> Moves:
+    """Fold a log; returns each tag's zone changes: seconds after the start, zone."""
+    engine, moves = Engine(), defaultdict[str, list[tuple[float, str | None]]](list)
+    start = world.scenario.start_at
+    batch: list[Recorded] = []
+    for event in chain(events, [None]):
+        if event is not None:
+            batch.append(event)
+        if event is None or len(batch) == BATCH:
+            engine.apply(batch)
+            batch = []
+            for fact in engine.taken().facts:
+                if isinstance(fact.data, TagZoneChanged):
+                    at_s = (fact.occurred_at - start).total_seconds()
+                    moves[fact.data.tag_id].append((at_s, fact.data.zone_id))
+    return moves
+
+
+def _share_right(world: World, moves: Moves, tags: Sequence[str], seconds: float) -> float:
+    """Return the share of (tag, second) at which the told zone is the true one."""
+    right = total = 0
+    truth, dead, end = world.truth, world.truth.dead_tags, int(seconds)
+    for tag in tags:
+        own = moves.get(tag, [])
+        times = [at_s for at_s, _ in own]
+        for second in range(FIRST_S, end, EVERY_S):
+            true = truth.zone_at(tag, second)
+            if true is None or second > dead.get(tag, end):
+                continue
+            index = bisect_right(times, second) - 1
+            total += 1
+            right += index >= 0 and own[index][1] == true
+    return right / max(total, 1)
+
+
+def measure(
+    *, survey: str = "map", seconds: float = 3600.0, tags: int = 200, seed: int = 1
+) -> dict[str, Any]:
+    """Measure zones in fixture F1.
+
+    Args:
+        survey: One of `SURVEYS`.
+        seconds: How much of the hour is played, from its beginning.
+        tags: Tags in the hall.
+        seed: Of the world.
+
+    Returns:
+        `zone_accuracy` over all tags, `zone_accuracy_still`, and false changes of still tags.
+    """
+    world = World(replace(f1(), tags_per_site=tags, seed=seed))
+    how = SURVEYS[survey]
+    calibration = None if how is None else surveyed(world, how)
+    moves = told(world, _events(world, calibration, seconds))
+    still = world.truth.still_tags
+    false = sum(at_s > SETTLED_S for tag in still for at_s, _ in moves.get(tag, []))
+    days = len(still) * max(seconds - SETTLED_S, 1.0) / 86_400
+    return {
+        "survey": survey,
+        "zone_accuracy": round(_share_right(world, moves, world.truth.tag_ids, seconds), 4),
+        "zone_accuracy_still": round(_share_right(world, moves, still, seconds), 4),
+        "false_changes": false,
+        "false_changes_per_still_tag_day": round(false / days, 3),
+        "still_tag_days": round(days, 2),
+        "seconds": seconds,
+        "tags": tags,
+        "seed": seed,
+    }
