@@ -11,7 +11,7 @@ from tagtrail_locate.core import answers, fusion, presence, silence_report
 from tagtrail_locate.core.effects import at
 from tagtrail_locate.core.plan import heard_share
 from tagtrail_locate.core.ranging_state import Ranging
-from tagtrail_locate.core.rest_filter import PATIENCE
+from tagtrail_locate.core.rests import PATIENCE
 from tagtrail_locate.core.site_model import SiteModel
 from tagtrail_locate.core.state import Hold, Point, State, TagState
 

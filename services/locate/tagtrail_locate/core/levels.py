@@ -6,7 +6,11 @@ at 1 m, the iBeacon convention: received power minus the power at 1 m that appli
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from tagtrail_locate.core.facts import Sighting
 from tagtrail_locate.core.registry import Registry
@@ -14,6 +18,42 @@ from tagtrail_locate.core.smoothing import level_db
 
 STANDARD_DBM: Final = -59.0
 """Power at 1 m that normalised levels refer to, dBm."""
+
+
+EDGE_DBM: Final = -96.0
+EDGE_SD_DB: Final = 3.0
+"""Level of which half of the adverts are heard by a common receiver, and the deviation of single
+adverts around the mean level of their link."""
+
+WELL_HEARD: Final = 0.8
+"""From this share of the adverts on, the mean of those heard is the mean of all."""
+
+WEAK_DBM: Final = -85.0
+"""Links that are stronger than this on average lose adverts by collisions, not by weakness."""
+
+EDGE_STEPS: Final = 200
+
+
+def _edge_table() -> npt.NDArray[np.float64]:
+    normal = NormalDist(EDGE_DBM, EDGE_SD_DB)
+    shares = [min(max(n / EDGE_STEPS, 0.005), 0.995) for n in range(EDGE_STEPS + 1)]
+    return np.rint(np.array([normal.inv_cdf(share) for share in shares]) * 64.0) / 64.0
+
+
+EDGE_TABLE: Final = _edge_table()
+"""Mean level of a link by the share of its adverts that are heard, in steps of 1 / EDGE_STEPS."""
+
+
+def edge_level(share: float) -> float:
+    """Return the mean level of a link of which a share of the adverts is heard, dBm.
+
+    Only the stronger adverts of a weak link are heard, so their mean is too high; that few are
+    heard says more.
+
+    Args:
+        share: 0 to 1.
+    """
+    return float(EDGE_TABLE[round(min(max(share, 0.0), 1.0) * EDGE_STEPS)])
 
 
 def shift_of(registry: Registry, gateway_id: str) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tagtrail_locate.core.rest_filter import HEAD, LINKS, Tags
+from tagtrail_locate.core.rest_filter import Tags
+from tagtrail_locate.core.rests import HEAD, LINKS
 
 Bytes = npt.NDArray[np.uint8]
 

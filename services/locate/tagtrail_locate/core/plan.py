@@ -21,7 +21,7 @@ from tagtrail_locate.core.calibration_config import Point as Mark
 from tagtrail_locate.core.cells import Cells, laid, roomwise, side_by_side
 from tagtrail_locate.core.geometry import Point
 from tagtrail_locate.core.grid import Grid, grid_over
-from tagtrail_locate.core.levels import STANDARD_DBM, shift_of
+from tagtrail_locate.core.levels import STANDARD_DBM, WEAK_DBM, WELL_HEARD, edge_level, shift_of
 from tagtrail_locate.core.radio_map import map_of_survey
 from tagtrail_locate.core.registry import Gateway, Registry, Zone, size_of
 
@@ -62,8 +62,11 @@ without a plan may all be neighbours."""
 NEAREST_M: Final = 0.5
 """The log-distance law is not followed closer than this."""
 
-UNHEARD_DBM: Final = -98.0
-"""Stands for a gateway that heard nothing at a survey point where the others did."""
+UNHEARD_DBM: Final = -110.0
+"""Level of cells that no floor has; no tag can be there."""
+
+UNHEARD_SD_DB: Final = 3.0
+"""Deviation of the level that stands for a gateway that heard nothing at a survey point, dB."""
 
 FEWEST_POINTS: Final = 3
 """From so many survey points on, a floor's map is learned from them."""
@@ -251,9 +254,9 @@ def _by_survey(
 def _normalised(
     registry: Registry, points: Sequence[Mark], names: Sequence[str], calibration: Calibration
 ) -> list[Mark]:
-    """Return survey points with normalised levels.
+    """Return survey points with normalised levels, and with those of gateways that heard little.
 
-    A gateway that heard nothing at a point where others did stands there with `UNHEARD_DBM`.
+    As many adverts were sent at a point as the gateway heard that heard most.
     """
     power_db = 0.0
     if calibration.tag_rssi_1m_dbm is not None:
@@ -261,11 +264,16 @@ def _normalised(
     shift_db = {name: shift_of(registry, name) - power_db for name in names}
     found = []
     for point in points:
+        sent = max((count for _, _, count in point.levels.values()), default=0)
         levels: dict[str, Level] = {}
-        for name in names if point.levels else ():
-            mean, spread, count = point.levels.get(name, (UNHEARD_DBM, 3.0, 1))
-            moved = shift_db[name] if name in point.levels else 0.0
-            levels[name] = (mean + moved, spread, count)
+        for name in names if sent else ():
+            mean, spread, count = point.levels.get(name, (0.0, UNHEARD_SD_DB, 0))
+            share = count / sent if count else 0.5 / (sent + 1.0)
+            level = mean + shift_db[name]
+            if share < WELL_HEARD and (not count or level < WEAK_DBM):
+                edge = edge_level(share)
+                level = min(level, edge) if count else edge
+            levels[name] = (level, max(spread, 1.0), max(count, 1))
         found.append(msgspec.structs.replace(point, levels=levels))
     return found
 

@@ -20,7 +20,22 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tagtrail_locate.core import rests
 from tagtrail_locate.core.cells import Cells
+from tagtrail_locate.core.rests import (
+    COUNT,
+    HEAD,
+    LAST,
+    LINKS,
+    LOST_DBM,
+    MEAN,
+    MOVED,
+    NOISE_DB2,
+    OFFSET,
+    POWER,
+    SCALE,
+    Heard,
+)
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -28,42 +43,11 @@ Booleans = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 Bytes = npt.NDArray[np.uint8]
 
-NOISE_DB2: Final = 9.0
-"""Variance of one reading around its mean at rest, dB²: a still link of the public captures varies
-by 2.8 dB."""
-
-DRIFT_DB2: Final = 3.0
-"""Variance of what people and doors do to a link for some seconds, dB²."""
-
-FAST_READINGS: Final = 3.0
-"""Readings of the fast mean: two are chance or a body that passes, three begin to be a move."""
-
-FAST_S: Final = 12.0
-"""A fast mean that is older begins anew, seconds."""
-
-SLOW_READINGS: Final = 120.0
-"""Readings after which the mean of a rest begins to forget: two minutes of a tag at 1 Hz."""
-
-TESTED_READINGS: Final = 4.0
-"""A rest is contested by the fast means once it has so many readings."""
-
-CLIP_DB: Final = 8.0
-"""A reading further from its mean counts as being so far: bodies, collisions, reflections."""
-
-MOVED_BASE: Final = 12.0
-MOVED_PER_LINK: Final = 5.0
-"""Sum of squared deviations from which on a tag was moved: 17 for one link, 32 for four. A body in
-one of four links gives 10, in two of them 16; a carry of 5 m gives 40."""
-
 MOVING_S: Final = 6.0
 """A tag is on its way for so long after its levels last said so, seconds."""
 
 DOUBT_READINGS: Final = 0.5
 """n readings are worth n / (n + 0.5) of what the map can tell: the first ones may be of a body."""
-
-LOST_DBM: Final = -88.0
-"""A link that was stronger and is silent although its gateway listens says that the tag left. A
-weaker one is heard now and then anyway; its mean stands, and its silence says nothing more."""
 
 AWAY_M: Final = 3.0
 """How far a tag has got when its levels tell that it was moved, standard deviation, metres."""
@@ -98,15 +82,6 @@ STEPS_PER_NAT: Final = 32
 STEP_EXP: Final = 0.969233234476344081849
 """exp(-1/32), from which the exponential's table is made by products."""
 
-CALM_READINGS: Final = 16.0
-"""Once every mean of a rest stands on so many readings, a further look moves it by less than a
-tenth of its error: then the belief need not be computed anew at every look."""
-
-HEAD: Final = 5
-SCALE, OFFSET, POWER, MOVED, PACE = range(HEAD)
-LINKS: Final = 6
-LAST, MEAN, COUNT, FAST, FASTS, EVER = range(LINKS)
-
 
 class Tags(NamedTuple):
     """What is remembered of b tags.
@@ -114,8 +89,9 @@ class Tags(NamedTuple):
     Attributes:
         head: Shape (b, 5): scale of the belief's bytes, power above the registered one in dB, its
             variance in dB², time of the last move in seconds (0 = none), usual interval in seconds.
-        links: Shape (b, 6, g): time of the newest reading, mean level of the rest in dBm, its
-            readings, fast mean in dBm, its readings, readings ever.
+        links: Shape (b, 8, g): time of the newest reading, mean level of the rest in dBm, its
+            readings, fast mean in dBm, its readings, readings ever, looks of the rest during which
+            the gateway listened, and those of them in which it heard the tag.
         base: Belief with which the rest began, shape (b, c): square root of the share of the
             greatest cell in 255 steps. Only square roots and roundings occur in making it, so the
             bytes are the same on every machine.
@@ -135,32 +111,6 @@ class Tags(NamedTuple):
         found *= found
         found *= self.head[:, SCALE, None].astype(np.float32)
         return found
-
-
-class Heard(NamedTuple):
-    """One look at each of b tags.
-
-    Attributes:
-        at_s: Its time, shape (b,), seconds.
-        since_s: Time since the look before, shape (b,), seconds; 0 for the first.
-        levels_dbm: Mean level per gateway, shape (b, g); anything where nothing was heard.
-        counts: Readings behind it, shape (b, g); 0 = nothing was heard.
-        witness: Whether the gateway itself was heard up to that time, shape (b, g).
-        listening_s: Since when it listens without a pause, shape (b, g), seconds.
-        wanted: Whether the belief is asked for; shape (b,).
-        eager: Whether it is asked for although the tag is calm, shape (b,).
-        grace_s: Silence that is not yet held against a place, seconds.
-    """
-
-    at_s: Floats
-    since_s: Floats
-    levels_dbm: Floats
-    counts: Floats
-    witness: Booleans
-    listening_s: Floats
-    wanted: Booleans
-    eager: Booleans
-    grace_s: float
 
 
 class Step(NamedTuple):
@@ -232,12 +182,12 @@ class RestFilter:
             heard: What was heard.
         """
         head, links = tags.head.copy(), tags.links.copy()
-        _note_pace(head, heard.since_s)
-        silent = _silent(head, links, heard)
-        fast, fasts = _fast(links, heard)
+        rests.note_pace(head, heard.since_s)
+        silent = rests.silent(head, links, heard)
+        fast, fasts = rests.fast(links, heard)
         lost = silent & (links[:, COUNT] >= 1.0) & (links[:, MEAN] > LOST_DBM)
         silent &= lost | (links[:, COUNT] == 0.0) | (links[:, LAST] < 0.0)
-        moved = _deviates(links, heard, fast, fasts) | _turns_up(links, heard)
+        moved = rests.deviates(links, heard, fast, fasts) | rests.turns_up(links, heard)
         moved |= np.logical_or.reduce(lost, axis=1)
         moving = moved | ((head[:, MOVED] > 0.0) & (heard.at_s - head[:, MOVED] < MOVING_S))
         base = tags.base
@@ -248,8 +198,8 @@ class RestFilter:
             carried = self._carried(part, heard.since_s[rows], moved[rows])
             base[rows], head[rows, SCALE] = _as_bytes(carried)
         head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
-        _follow(links, heard, fast, fasts, moving, silent)
-        asked = np.flatnonzero(heard.wanted & (heard.eager | ~_is_calm(links, moving, silent)))
+        rests.follow(links, heard, fast, fasts, moving, silent)
+        asked = np.flatnonzero(heard.wanted & (heard.eager | ~rests.is_calm(links, moving, silent)))
         found = Tags(head, links, base)
         return Step(found, silent, asked, self._beliefs(found, silent, asked))
 
@@ -285,7 +235,7 @@ class RestFilter:
         noise = NOISE_DB2 / np.maximum(count, 1.0)
         worth *= (self._variance + NOISE_DB2 / 20.0) / (self._variance + noise)
         worth = worth.astype(np.float32)
-        level = (links[:, MEAN] - head[:, OFFSET, None]).astype(np.float32)
+        level = (rests.mean_of_all(links) - head[:, OFFSET, None]).astype(np.float32)
         square, pull, total, away, part = [
             np.zeros(tags.base.shape, dtype=np.float32) for _ in range(5)
         ]
@@ -362,94 +312,12 @@ class RestFilter:
         plane[:, 1:] += flow_y
 
 
-def _is_calm(links: Floats, moving: Booleans, silent: Booleans) -> Booleans:
-    """Tell which tags rest so long that one look says nothing new."""
-    count = links[:, COUNT]
-    least = np.minimum.reduce(np.where(count > 0.0, count, np.inf), axis=1)
-    calm: Booleans = ~moving & (least >= CALM_READINGS) & ~np.logical_or.reduce(silent, axis=1)
-    return calm
-
-
 def _as_bytes(belief: Singles) -> tuple[Bytes, Floats]:
     """Return beliefs as bytes, shape (b, c), and their scales, shape (b,)."""
     exact = belief.astype(np.float64)
     most = np.maximum(np.maximum.reduce(exact, axis=1), 1e-30)
     cells = np.rint(np.sqrt(exact / most[:, None]) * STEPS).astype(np.uint8)
     return cells, most / (STEPS * STEPS)
-
-
-def _note_pace(head: Floats, since_s: Floats) -> None:
-    gap = np.minimum(since_s, 600.0)
-    share = np.where(head[:, PACE] > 0.0, 0.2, 1.0)
-    head[:, PACE] += np.where(gap > 0.0, share * (gap - head[:, PACE]), 0.0)
-
-
-PATIENCE: Final = 2.5
-"""Usual intervals after which a gateway's silence is evidence: one lost advert is none."""
-
-
-def _silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
-    """Tell whose silence is evidence: who listened all the time, and should have heard by now.
-
-    One that said that it no longer hears the tag (newest time below 0) needs no patience.
-    """
-    patience = np.maximum(heard.grace_s, PATIENCE * head[:, PACE])[:, None]
-    since = np.maximum(links[:, LAST], heard.listening_s)
-    waited = (heard.at_s[:, None] - since > patience) | (links[:, LAST] < 0.0)
-    found: Booleans = (heard.counts == 0.0) & heard.witness & waited
-    return found
-
-
-def _fast(links: Floats, heard: Heard) -> tuple[Floats, Floats]:
-    """Return the fast means and their readings after the look, shape (b, g)."""
-    fresh = heard.at_s[:, None] - links[:, LAST] <= FAST_S
-    before = np.where(fresh, links[:, FASTS], 0.0)
-    after = np.minimum(before + heard.counts, np.maximum(FAST_READINGS, heard.counts))
-    share = heard.counts / np.maximum(after, 1.0)
-    mean = links[:, FAST] + share * (heard.levels_dbm - links[:, FAST])
-    told = heard.counts > 0.0
-    return np.where(told, mean, links[:, FAST]), np.where(told, after, before)
-
-
-def _deviates(links: Floats, heard: Heard, fast: Floats, fasts: Floats) -> Booleans:
-    """Tell which tags' fast means are too far from the means of their rest."""
-    count = links[:, COUNT]
-    tested = (heard.counts > 0.0) & (count >= TESTED_READINGS)
-    variance = NOISE_DB2 / np.maximum(fasts, 1.0) + NOISE_DB2 / np.maximum(count, 1.0) + DRIFT_DB2
-    off = fast - links[:, MEAN]
-    square = np.add.reduce(np.where(tested, off * off / variance, 0.0), axis=1)
-    number = np.add.reduce(tested, axis=1)
-    found: Booleans = (number > 0) & (square > MOVED_BASE + MOVED_PER_LINK * number)
-    return found
-
-
-def _turns_up(links: Floats, heard: Heard) -> Booleans:
-    """Tell which tags a gateway hears well all of a sudden that listened during their rest."""
-    rests = np.maximum.reduce(links[:, COUNT], axis=1) >= TESTED_READINGS
-    before_s = (heard.at_s - heard.since_s)[:, None]
-    new = (heard.counts > 0.0) & (links[:, COUNT] == 0.0) & (heard.levels_dbm > LOST_DBM)
-    new &= heard.listening_s < before_s
-    found: Booleans = rests & np.logical_or.reduce(new, axis=1)
-    return found
-
-
-def _follow(
-    links: Floats, heard: Heard, fast: Floats, fasts: Floats, moving: Booleans, silent: Booleans
-) -> None:
-    """Bring the links up to the look: running means at rest, the fast ones on the way."""
-    told = heard.counts > 0.0
-    count = np.minimum(links[:, COUNT] + heard.counts, SLOW_READINGS)
-    share = np.minimum(heard.counts / np.maximum(count, 1.0), 1.0)
-    off = heard.levels_dbm - links[:, MEAN]
-    clip = np.where(links[:, COUNT] >= TESTED_READINGS, CLIP_DB, 1e9)
-    mean = links[:, MEAN] + share * np.clip(off, -clip, clip)
-    way = moving[:, None]
-    links[:, MEAN] = np.where(told, np.where(way, fast, mean), links[:, MEAN])
-    kept = np.where(way, np.where(told, 1.0, 0.0), np.where(told, count, links[:, COUNT]))
-    links[:, COUNT] = np.where(silent, 0.0, kept)
-    links[:, FAST], links[:, FASTS] = fast, fasts
-    links[:, EVER] += heard.counts
-    links[:, LAST] = np.where(told, np.maximum(links[:, LAST], heard.at_s[:, None]), links[:, LAST])
 
 
 def _rounded(nats: Floats) -> Singles:

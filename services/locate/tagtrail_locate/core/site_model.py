@@ -13,7 +13,8 @@ from tagtrail_locate.core import memory_bytes
 from tagtrail_locate.core.geometry import contains_many, depth_m
 from tagtrail_locate.core.plan import Plan, plan_of
 from tagtrail_locate.core.registry import Registry
-from tagtrail_locate.core.rest_filter import EVER, LAST, MEAN, PACE, Heard, RestFilter
+from tagtrail_locate.core.rest_filter import RestFilter
+from tagtrail_locate.core.rests import EVER, LAST, MEAN, PACE, Heard
 
 if TYPE_CHECKING:
     from tagtrail_locate.core.jobs import Course, Look

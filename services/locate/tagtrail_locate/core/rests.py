@@ -1,0 +1,186 @@
+"""What is heard of tags from look to look: means of the rest, signs of a move, silence.
+
+Arrays: b tags, g gateways. Everything is elementwise or a reduction along the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tagtrail_locate.core.levels import EDGE_STEPS, EDGE_TABLE, WEAK_DBM, WELL_HEARD
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+NOISE_DB2: Final = 9.0
+"""Variance of one reading around its mean at rest, dB²: a still link of the public captures varies
+by 2.8 dB."""
+
+DRIFT_DB2: Final = 3.0
+"""Variance of what people and doors do to a link for some seconds, dB²."""
+
+FAST_READINGS: Final = 3.0
+"""Readings of the fast mean: two are chance or a body that passes, three begin to be a move."""
+
+FAST_S: Final = 12.0
+"""A fast mean that is older begins anew, seconds."""
+
+SLOW_READINGS: Final = 120.0
+"""Readings after which the mean of a rest begins to forget: two minutes of a tag at 1 Hz."""
+
+TESTED_READINGS: Final = 4.0
+"""A rest is contested by the fast means once it has so many readings."""
+
+CLIP_DB: Final = 8.0
+"""A reading further from its mean counts as being so far: bodies, collisions, reflections."""
+
+MOVED_BASE: Final = 12.0
+MOVED_PER_LINK: Final = 5.0
+"""Sum of squared deviations from which on a tag was moved: 17 for one link, 32 for four. A body in
+one of four links gives 10, in two of them 16; a carry of 5 m gives 40."""
+
+WEAK_LOOKS: Final = 10.0
+"""Looks after which the share of them in which a gateway hears a tag says how weak the link is."""
+
+LOST_DBM: Final = -88.0
+"""A link that was stronger and is silent although its gateway listens says that the tag left. A
+weaker one is heard now and then anyway; its mean stands, and its silence says nothing more."""
+
+CALM_READINGS: Final = 16.0
+"""Once every mean of a rest stands on so many readings, a further look moves it by less than a
+tenth of its error: then the belief need not be computed anew at every look."""
+
+HEAD: Final = 5
+SCALE, OFFSET, POWER, MOVED, PACE = range(HEAD)
+LINKS: Final = 8
+LAST, MEAN, COUNT, FAST, FASTS, EVER, LOOKS, HITS = range(LINKS)
+
+
+class Heard(NamedTuple):
+    """One look at each of b tags.
+
+    Attributes:
+        at_s: Its time, shape (b,), seconds.
+        since_s: Time since the look before, shape (b,), seconds; 0 for the first.
+        levels_dbm: Mean level per gateway, shape (b, g); anything where nothing was heard.
+        counts: Readings behind it, shape (b, g); 0 = nothing was heard.
+        witness: Whether the gateway itself was heard up to that time, shape (b, g).
+        listening_s: Since when it listens without a pause, shape (b, g), seconds.
+        wanted: Whether the belief is asked for; shape (b,).
+        eager: Whether it is asked for although the tag is calm, shape (b,).
+        grace_s: Silence that is not yet held against a place, seconds.
+    """
+
+    at_s: Floats
+    since_s: Floats
+    levels_dbm: Floats
+    counts: Floats
+    witness: Booleans
+    listening_s: Floats
+    wanted: Booleans
+    eager: Booleans
+    grace_s: float
+
+
+def is_calm(links: Floats, moving: Booleans, silent: Booleans) -> Booleans:
+    """Tell which tags rest so long that one look says nothing new."""
+    count = links[:, COUNT]
+    least = np.minimum.reduce(np.where(count > 0.0, count, np.inf), axis=1)
+    calm: Booleans = ~moving & (least >= CALM_READINGS) & ~np.logical_or.reduce(silent, axis=1)
+    return calm
+
+
+def note_pace(head: Floats, since_s: Floats) -> None:
+    """Learn the usual time between looks."""
+    gap = np.minimum(since_s, 600.0)
+    share = np.where(head[:, PACE] > 0.0, 0.2, 1.0)
+    head[:, PACE] += np.where(gap > 0.0, share * (gap - head[:, PACE]), 0.0)
+
+
+PATIENCE: Final = 2.5
+"""Usual intervals after which a gateway's silence is evidence: one lost advert is none."""
+
+
+def silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
+    """Tell whose silence is evidence: who listened all the time, and should have heard by now.
+
+    One that said that it no longer hears the tag (newest time below 0) needs no patience.
+    """
+    patience = np.maximum(heard.grace_s, PATIENCE * head[:, PACE])[:, None]
+    since = np.maximum(links[:, LAST], heard.listening_s)
+    waited = (heard.at_s[:, None] - since > patience) | (links[:, LAST] < 0.0)
+    found: Booleans = (heard.counts == 0.0) & heard.witness & waited
+    return found
+
+
+def fast(links: Floats, heard: Heard) -> tuple[Floats, Floats]:
+    """Return the fast means and their readings after the look, shape (b, g)."""
+    fresh = heard.at_s[:, None] - links[:, LAST] <= FAST_S
+    before = np.where(fresh, links[:, FASTS], 0.0)
+    after = np.minimum(before + heard.counts, np.maximum(FAST_READINGS, heard.counts))
+    share = heard.counts / np.maximum(after, 1.0)
+    mean = links[:, FAST] + share * (heard.levels_dbm - links[:, FAST])
+    told = heard.counts > 0.0
+    return np.where(told, mean, links[:, FAST]), np.where(told, after, before)
+
+
+def deviates(links: Floats, heard: Heard, fast: Floats, fasts: Floats) -> Booleans:
+    """Tell which tags' fast means are too far from the means of their rest."""
+    count = links[:, COUNT]
+    tested = (heard.counts > 0.0) & (count >= TESTED_READINGS)
+    variance = NOISE_DB2 / np.maximum(fasts, 1.0) + NOISE_DB2 / np.maximum(count, 1.0) + DRIFT_DB2
+    off = fast - links[:, MEAN]
+    square = np.add.reduce(np.where(tested, off * off / variance, 0.0), axis=1)
+    number = np.add.reduce(tested, axis=1)
+    found: Booleans = (number > 0) & (square > MOVED_BASE + MOVED_PER_LINK * number)
+    return found
+
+
+def turns_up(links: Floats, heard: Heard) -> Booleans:
+    """Tell which tags a gateway hears well all of a sudden that listened during their rest."""
+    rests = np.maximum.reduce(links[:, COUNT], axis=1) >= TESTED_READINGS
+    before_s = (heard.at_s - heard.since_s)[:, None]
+    new = (heard.counts > 0.0) & (links[:, COUNT] == 0.0) & (heard.levels_dbm > LOST_DBM)
+    new &= heard.listening_s < before_s
+    found: Booleans = rests & np.logical_or.reduce(new, axis=1)
+    return found
+
+
+def mean_of_all(links: Floats) -> Floats:
+    """Return mean levels, shape (b, g), corrected where only the stronger adverts are heard.
+
+    Shares are relative to that of the gateway that hears best: clocks that differ turn one advert
+    into several looks, each with some of the gateways.
+    """
+    looks = links[:, LOOKS]
+    share = links[:, HITS] / np.maximum(looks, 1.0)
+    share /= np.maximum(np.maximum.reduce(share, axis=1), 0.01)[:, None]
+    weak = (share < WELL_HEARD) & (looks >= WEAK_LOOKS) & (links[:, MEAN] < WEAK_DBM)
+    edge = EDGE_TABLE[np.rint(share * EDGE_STEPS).astype(np.intp)]
+    return np.where(weak, np.minimum(links[:, MEAN], edge), links[:, MEAN])
+
+
+def follow(
+    links: Floats, heard: Heard, fast: Floats, fasts: Floats, moving: Booleans, silent: Booleans
+) -> None:
+    """Bring the links up to the look: running means at rest, the fast ones on the way."""
+    told = heard.counts > 0.0
+    count = np.minimum(links[:, COUNT] + heard.counts, SLOW_READINGS)
+    share = np.minimum(heard.counts / np.maximum(count, 1.0), 1.0)
+    off = heard.levels_dbm - links[:, MEAN]
+    clip = np.where(links[:, COUNT] >= TESTED_READINGS, CLIP_DB, 1e9)
+    mean = links[:, MEAN] + share * np.clip(off, -clip, clip)
+    way = moving[:, None]
+    hits, looks = links[:, HITS] + told, links[:, LOOKS] + (told | heard.witness)
+    fade = SLOW_READINGS / np.maximum(looks, SLOW_READINGS)
+    links[:, HITS] = np.where(way, told, hits * fade)
+    links[:, LOOKS] = np.where(way, told, looks * fade)
+    links[:, MEAN] = np.where(told, np.where(way, fast, mean), links[:, MEAN])
+    kept = np.where(way, np.where(told, 1.0, 0.0), np.where(told, count, links[:, COUNT]))
+    links[:, COUNT] = np.where(silent, 0.0, kept)
+    links[:, FAST], links[:, FASTS] = fast, fasts
+    links[:, EVER] += heard.counts
+    links[:, LAST] = np.where(told, np.maximum(links[:, LAST], heard.at_s[:, None]), links[:, LAST])
