@@ -46,8 +46,11 @@ Bytes = npt.NDArray[np.uint8]
 MOVING_S: Final = 6.0
 """A tag is on its way for so long after its levels last said so, seconds."""
 
-DOUBT_READINGS: Final = 0.5
-"""n readings are worth n / (n + 0.5) of what the map can tell: the first ones may be of a body."""
+FIRST_DOUBT: Final = 0.5
+MOVED_DOUBT: Final = 3.0
+"""n readings are worth n / (n + doubt) of what the map can tell: the first ones may be of a body.
+Of a tag of which nothing is known they are taken as they are; one that seems to have been moved was
+known to be somewhere."""
 
 AWAY_M: Final = 3.0
 """How far a tag has got when its levels tell that it was moved, standard deviation, metres."""
@@ -185,8 +188,9 @@ class RestFilter:
         rests.note_pace(head, heard.since_s)
         silent = rests.silent(head, links, heard)
         fast, fasts = rests.fast(links, heard)
-        lost = silent & (links[:, COUNT] >= 1.0) & (links[:, MEAN] > LOST_DBM)
-        silent &= lost | (links[:, COUNT] == 0.0) | (links[:, LAST] < 0.0)
+        lost = (links[:, COUNT] >= 1.0) & (
+            (silent & (links[:, MEAN] > LOST_DBM)) | (links[:, LAST] < 0.0)
+        )
         moved = rests.deviates(links, heard, fast, fasts) | rests.turns_up(links, heard)
         moved |= np.logical_or.reduce(lost, axis=1)
         moving = moved | ((head[:, MOVED] > 0.0) & (heard.at_s - head[:, MOVED] < MOVING_S))
@@ -198,23 +202,23 @@ class RestFilter:
             carried = self._carried(part, heard.since_s[rows], moved[rows])
             base[rows], head[rows, SCALE] = _as_bytes(carried)
         head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
-        rests.follow(links, heard, fast, fasts, moving, silent)
-        asked = np.flatnonzero(heard.wanted & (heard.eager | ~rests.is_calm(links, moving, silent)))
+        rests.follow(links, heard, fast, fasts, moved, moving, lost)
+        asked = np.flatnonzero(heard.wanted & (heard.eager | ~rests.is_calm(links, moving)))
         found = Tags(head, links, base)
-        return Step(found, silent, asked, self._beliefs(found, silent, asked))
+        return Step(found, rests.unheard(links), asked, self._beliefs(found, asked))
 
-    def _beliefs(self, tags: Tags, silent: Booleans, rows: Indices) -> Singles:
+    def _beliefs(self, tags: Tags, rows: Indices) -> Singles:
         """Return the beliefs about some tags, a part at a time."""
         parts = [rows[at : at + PART] for at in range(0, len(rows), PART)]
-        found = [self.belief(tags.of(part), silent[part]) for part in parts]
+        found = [self.belief(tags.of(part)) for part in parts]
         return np.concatenate(found) if found else np.zeros((0, len(self.prior)), np.float32)
 
-    def belief(self, tags: Tags, silent: Booleans | None = None) -> Singles:
+    def belief(self, tags: Tags) -> Singles:
         """Return the belief about tags, shape (b, c): where the rest began, and its evidence."""
         nats = self._nats(tags)[0]
-        if silent is not None:
-            for gateway in np.flatnonzero(np.logical_or.reduce(silent, axis=0)).tolist():
-                nats += silent[:, gateway, None] * self._unheard[gateway]
+        unheard = rests.unheard(tags.links)
+        for gateway in np.flatnonzero(np.logical_or.reduce(unheard, axis=0)).tolist():
+            nats += unheard[:, gateway, None] * self._unheard[gateway]
         return self._normal(tags.begun() * self._exponential(nats))
 
     def expected_dbm(self, tags: Tags) -> Floats:
@@ -231,7 +235,8 @@ class RestFilter:
         """
         links, head = tags.links, tags.head
         count = links[:, COUNT]
-        worth = count / (count + DOUBT_READINGS)
+        doubt = np.where(head[:, MOVED] > 0.0, MOVED_DOUBT, FIRST_DOUBT)[:, None]
+        worth = count / (count + doubt)
         noise = NOISE_DB2 / np.maximum(count, 1.0)
         worth *= (self._variance + NOISE_DB2 / 20.0) / (self._variance + noise)
         worth = worth.astype(np.float32)

@@ -42,6 +42,9 @@ MOVED_PER_LINK: Final = 5.0
 """Sum of squared deviations from which on a tag was moved: 17 for one link, 32 for four. A body in
 one of four links gives 10, in two of them 16; a carry of 5 m gives 40."""
 
+UNHEARD_LOOKS: Final = 5.0
+"""Looks during which a gateway listened and heard nothing that make its silence evidence."""
+
 WEAK_LOOKS: Final = 10.0
 """Looks after which the share of them in which a gateway hears a tag says how weak the link is."""
 
@@ -85,12 +88,22 @@ class Heard(NamedTuple):
     grace_s: float
 
 
-def is_calm(links: Floats, moving: Booleans, silent: Booleans) -> Booleans:
+def is_calm(links: Floats, moving: Booleans) -> Booleans:
     """Tell which tags rest so long that one look says nothing new."""
-    count = links[:, COUNT]
-    least = np.minimum.reduce(np.where(count > 0.0, count, np.inf), axis=1)
-    calm: Booleans = ~moving & (least >= CALM_READINGS) & ~np.logical_or.reduce(silent, axis=1)
+    count, looks = links[:, COUNT], links[:, LOOKS]
+    known = np.where(count > 0.0, count, np.where(looks > 0.0, looks, np.inf))
+    calm: Booleans = ~moving & (np.minimum.reduce(known, axis=1) >= CALM_READINGS)
     return calm
+
+
+def unheard(links: Floats) -> Booleans:
+    """Tell whose silence during the rest is evidence, shape (b, g): all listened, and heard nothing.
+
+    One that said that it no longer hears the tag (newest time below 0) needs no looks.
+    """
+    never = (links[:, COUNT] == 0.0) & (links[:, HITS] == 0.0)
+    found: Booleans = never & ((links[:, LOOKS] >= UNHEARD_LOOKS) | (links[:, LAST] < 0.0))
+    return found
 
 
 def note_pace(head: Floats, since_s: Floats) -> None:
@@ -105,13 +118,10 @@ PATIENCE: Final = 2.5
 
 
 def silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
-    """Tell whose silence is evidence: who listened all the time, and should have heard by now.
-
-    One that said that it no longer hears the tag (newest time below 0) needs no patience.
-    """
+    """Tell who is silent although it listened all the time, and should have heard by now."""
     patience = np.maximum(heard.grace_s, PATIENCE * head[:, PACE])[:, None]
     since = np.maximum(links[:, LAST], heard.listening_s)
-    waited = (heard.at_s[:, None] - since > patience) | (links[:, LAST] < 0.0)
+    waited = heard.at_s[:, None] - since > patience
     found: Booleans = (heard.counts == 0.0) & heard.witness & waited
     return found
 
@@ -164,8 +174,9 @@ def mean_of_all(links: Floats) -> Floats:
 
 
 def follow(
-    links: Floats, heard: Heard, fast: Floats, fasts: Floats, moving: Booleans, silent: Booleans
-) -> None:
+    links: Floats, heard: Heard, fast: Floats, fasts: Floats, moved: Booleans, moving: Booleans,
+    lost: Booleans,
+) -> None:  # fmt: skip
     """Bring the links up to the look: running means at rest, the fast ones on the way."""
     told = heard.counts > 0.0
     count = np.minimum(links[:, COUNT] + heard.counts, SLOW_READINGS)
@@ -173,14 +184,14 @@ def follow(
     off = heard.levels_dbm - links[:, MEAN]
     clip = np.where(links[:, COUNT] >= TESTED_READINGS, CLIP_DB, 1e9)
     mean = links[:, MEAN] + share * np.clip(off, -clip, clip)
-    way = moving[:, None]
+    way, anew = moving[:, None], moved[:, None]
     hits, looks = links[:, HITS] + told, links[:, LOOKS] + (told | heard.witness)
     fade = SLOW_READINGS / np.maximum(looks, SLOW_READINGS)
-    links[:, HITS] = np.where(way, told, hits * fade)
-    links[:, LOOKS] = np.where(way, told, looks * fade)
+    links[:, HITS] = np.where(anew, told, hits * fade)
+    links[:, LOOKS] = np.where(lost, UNHEARD_LOOKS, np.where(anew, told, looks * fade))
     links[:, MEAN] = np.where(told, np.where(way, fast, mean), links[:, MEAN])
     kept = np.where(way, np.where(told, 1.0, 0.0), np.where(told, count, links[:, COUNT]))
-    links[:, COUNT] = np.where(silent, 0.0, kept)
+    links[:, COUNT] = np.where(lost, 0.0, kept)
     links[:, FAST], links[:, FASTS] = fast, fasts
     links[:, EVER] += heard.counts
     links[:, LAST] = np.where(told, np.maximum(links[:, LAST], heard.at_s[:, None]), links[:, LAST])
