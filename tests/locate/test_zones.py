@@ -440,3 +440,31 @@ def test_s10_a_still_tag_between_noise_and_bodies_stays_in_its_zone() -> None:
     after_entry = [change for change in scene.changes if change[0] > 15]
     assert after_entry == []
     assert scene.zone() == "a"
+
+
+def test_a_zone_expires_when_its_fence_says_so_and_is_found_again() -> None:
+    values = {"zone_fences": {"a": {"timeout_ms": 60_000}}}
+    scene = Scene([envelope(-5.0, ConfigChanged(section="locate", values=values)), *two_zones()])
+    scene.give(heard(0, 10, 2.0, 9.0))
+
+    scene.give([alive(10.0 + n, "gw-b") for n in range(60)])
+    assert scene.zone() == "a"
+    scene.give([alive(70.0 + n, "gw-b") for n in range(3)])
+    assert scene.zone() is None
+    assert scene.engine.state.tags["tag-1"].radio.reason == "timeout"
+    scene.give(heard(80, 83, 2.0, 9.0))
+
+    assert [zone for _, zone in scene.changes] == ["a", None, "a"]
+    assert scene.changes[1][0] == pytest.approx(69.1, abs=1.1)
+
+
+@pytest.mark.parametrize("lag_s", [1, 3, 10])
+def test_a_lag_tells_where_the_tag_was_so_long_ago(lag_s: int) -> None:
+    config = envelope(-5.0, ConfigChanged(section="locate", values={"lag_s": lag_s}))
+    later = Scene([config, *two_zones()])
+
+    later.give([*heard(0, 60, 2.0, 9.0), *heard(60, 120, 9.0, 2.0)])
+
+    assert [zone for _, zone in later.changes] == ["a", "b"]
+    assert 60 + lag_s <= later.changes[1][0] <= 60 + lag_s + 9
+    assert later.engine.explain(later.engine.state.tags["tag-1"])["lag_s"] == lag_s

@@ -56,12 +56,14 @@ class Clock:
         window_s: When the present window began.
         due: (time of the first reading that waits, tag id): a heap.
         checks: (time at which silence must be judged, tag id): a heap.
+        expiries: (time at which a zone may be given up for want of evidence, tag id): a heap.
     """
 
     __slots__ = (
         "base_s",
         "checks",
         "due",
+        "expiries",
         "gateways",
         "gather_s",
         "lasts",
@@ -86,6 +88,7 @@ class Clock:
         self.names: list[str] = []
         self.due: list[tuple[float, str]] = []
         self.checks: list[tuple[float, str]] = []
+        self.expiries: list[tuple[float, str]] = []
 
     def join(self, gateway: GatewayState) -> int:
         """Take in a gateway; returns its index in `lasts`."""
@@ -230,6 +233,8 @@ class Clocks:
         for clock in self.sites.values():
             heapq.heapify(clock.checks)
             heapq.heapify(clock.due)
+        self.timeout_s: float | None = None
+        self.look_up_again()
 
     def of(self, site_id: str) -> Clock:
         """Return the clock of a site; a new one begins at the site's watermark."""
@@ -251,10 +256,39 @@ class Clocks:
         post = self.posts[gateway.gateway_id] = Post(gateway, self.of(site_id))
         return post
 
+    def stand(self, gateway_id: str, site_id: str | None, at_s: float) -> Post:
+        """Return the post of a gateway at its registered site, else where it says it is.
+
+        Args:
+            gateway_id: The gateway; it need not be known.
+            site_id: Where it says it is.
+            at_s: When it began to live, if it is new, seconds.
+        """
+        known = self._state.registry.gateways.get(gateway_id)
+        gateway = self._state.gateways.get(gateway_id)
+        if gateway is None:
+            gateway = GatewayState(gateway_id, alive_since_s=at_s)
+            self._state.gateways[gateway_id] = gateway
+        gateway.site_id = known.site_id if known is not None else site_id or gateway.site_id
+        return self.post(gateway)
+
     def look_up_again(self) -> None:
-        """Have everything looked up anew that follows from the configuration."""
+        """Look up what follows from the configuration, or have it looked up when it is needed.
+
+        Nothing may be under way: zones are given up after other times from now on.
+        """
         for post in self.posts.values():
             post.counts = None
+        timeout_s = self._state.registry.thresholds.least_timeout_s
+        if timeout_s == self.timeout_s:
+            return
+        self.timeout_s = timeout_s
+        for clock in self.sites.values():
+            clock.expiries = []
+        for tag in self._state.tags.values() if timeout_s is not None else ():
+            if tag.track is not None and timeout_s is not None:
+                due_s = tag.sought_s + timeout_s
+                heapq.heappush(self.of(tag.track.site_id).expiries, (due_s, tag.tag_id))
 
     def forget(self, gateway_id: str) -> None:
         """Take away the post of a gateway that was retired."""

@@ -13,15 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
-from tagtrail_kernel.events.registrations import (
-    ConfigChanged,
-    GatewayRegistered,
-    GatewayRetired,
-    TagRegistered,
-    TagRetired,
-    ZoneRetired,
-)
-from tagtrail_locate.core import answers, batteries, ears, sources
+from tagtrail_locate.core import answers, batteries, ears, sources, zones
 from tagtrail_locate.core.clocks import Clock, Clocks, Post
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.evaluation import Evaluator
@@ -38,10 +30,11 @@ from tagtrail_locate.core.facts import (
     read,
     read_sighting,
 )
-from tagtrail_locate.core.jobs import Job, Listeners
+from tagtrail_locate.core.jobs import Job, Listeners, is_complete
 from tagtrail_locate.core.levels import level_of, shift_of
+from tagtrail_locate.core.registering import REGISTRATIONS, Registering
 from tagtrail_locate.core.silence import Silence
-from tagtrail_locate.core.state import TELLING_TAGS, GatewayState, Reading, State, TagState, pack
+from tagtrail_locate.core.state import TELLING_TAGS, Reading, State, TagState, pack
 
 SNAPSHOT_EVERY: Final = 131_072
 """Positions between snapshots: replaying as many takes about two seconds at start."""
@@ -50,14 +43,6 @@ CHOIR_INTERVALS: Final = 2.5
 CHOIR_S: Final = 60.0
 """Gateways that heard a tag within so many intervals (of a minute at most) are expected to hear it
 again: once they all have, nobody is waited for."""
-
-REGISTRATIONS: Final = frozenset(
-    {
-        "site.registered", "zone.registered", "zone.retired", "gateway.registered",
-        "gateway.retired", "tag.registered", "tag.retired", "config.changed",
-    }
-)  # fmt: skip
-"""The types of family REGISTRY that locate folds."""
 
 
 class Engine:
@@ -72,6 +57,7 @@ class Engine:
         self.effects = Effects()
         self._clocks = Clocks(self.state)
         self._silence = Silence(self.state, self._clocks)
+        self._registering = Registering(self.state, self._clocks, self._silence)
         self._evaluator = Evaluator(self.state)
         self._jobs: list[Job] = []
         self._owing: set[str] = set()
@@ -125,7 +111,7 @@ class Engine:
     def _apply(self, event: Recorded) -> None:
         if event.type in REGISTRATIONS:
             self._compute()
-            self._register(event)
+            self._registering.take(event, self.effects)
             return
         found = read(event)
         if found is None:
@@ -140,58 +126,18 @@ class Engine:
         self._follow(event, at_s, fact, post)
         self._advance(event, post.clock)
 
-    # -- registrations ---------------------------------------------------------------------
-
-    def _register(self, event: Recorded) -> None:
-        data = event.data
-        self.state.registry.fold(event.position, data)
-        self._clocks.look_up_again()
-        if isinstance(data, (TagRegistered, TagRetired, ConfigChanged)):
-            self._register_tag(data)
-        elif isinstance(data, GatewayRetired):
-            self._clocks.forget(data.gateway_id)
-            self.state.ears.pop(data.gateway_id, None)
-            if self.state.gateways.pop(data.gateway_id, None) is not None:
-                self.effects.gateways[data.gateway_id] = None
-        elif isinstance(data, ZoneRetired):
-            self.state.coverage.pop(data.zone_id, None)
-            for tag in self.state.tags.values():
-                sources.forget_zone(tag, data.zone_id)
-        elif isinstance(data, GatewayRegistered):
-            gateway = self._post(data.gateway_id, data.site_id, 0.0).gateway
-            gateway.site_id, gateway.position = data.site_id, event.position
-            self._clocks.post(gateway)
-            answers.write_gateway(self.state, self.effects, gateway)
-
-    def _register_tag(self, data: TagRegistered | TagRetired | ConfigChanged) -> None:
-        if isinstance(data, TagRetired):
-            if self.state.tags.pop(data.tag_id, None) is not None:
-                self.effects.places[data.tag_id] = self.effects.presence[data.tag_id] = None
-        elif isinstance(data, TagRegistered):
-            known = self.state.tags.get(data.tag_id)
-            if known is not None:
-                self._silence.expect_anew(known)
-        else:
-            for tag in self.state.tags.values():
-                sources.refresh(self.state, tag)
-
     # -- gateways --------------------------------------------------------------------------
 
     def _post(self, gateway_id: str, site_id: str | None, at_s: float) -> Post:
         """Return the post of a gateway: at its registered site, else where it says it is."""
-        post = self._clocks.posts.get(gateway_id)
+        post = self._posts.get(gateway_id)
         if post is not None and site_id in (None, post.site_id):
             return post
         known = self.state.registry.gateways.get(gateway_id)
-        gateway = self.state.gateways.get(gateway_id)
-        if gateway is None:
-            gateway = GatewayState(gateway_id, alive_since_s=at_s)
-            self.state.gateways[gateway_id] = gateway
-        gateway.site_id = known.site_id if known is not None else site_id or gateway.site_id
-        if post is None or post.site_id != gateway.site_id:
-            self._compute()
-            post = self._clocks.post(gateway)
-        return post
+        if post is not None and known is not None and known.site_id == post.site_id:
+            return post
+        self._compute()
+        return self._clocks.stand(gateway_id, site_id, at_s)
 
     def _believed(self, event: Recorded, post: Post, at_s: float) -> float:
         """Return the event time by the site's clock.
@@ -287,6 +233,8 @@ class Engine:
         due, checks = clock.due, clock.checks
         if (due and clock.is_ready(due[0][0])) or (checks and checks[0][0] <= clock.newest_s):
             self._advance(event, clock)
+        elif clock.expiries:
+            self._expire(event, clock)
 
     def _appeared(self, tag_id: str, at_s: float) -> TagState:
         tag = self.state.tags[tag_id] = TagState(tag_id, settle_s=at_s)
@@ -315,9 +263,7 @@ class Engine:
         waits = tag.waits
         waits.append(reading)
         tag.waits_position, tag.waits_event = event.position, event_id
-        if tag.presence != "present" or (
-            len(waits) >= tag.choir and _is_complete(waits, tag.choir)
-        ):
+        if tag.presence != "present" or (len(waits) >= tag.choir and is_complete(waits, tag.choir)):
             self._fall_due(event, tag, post.clock)
         elif tag.waits_s is None or at_s < tag.waits_s:
             tag.waits_s, tag.waits_at = at_s, post.clock.site_id
@@ -349,6 +295,9 @@ class Engine:
         )  # fmt: skip
         ears = Listeners(clock.names, clock.lasts[:], clock.resumed[:], clock.lonely[:])
         self._jobs.append(Job(order, tag, clock.site_id, waits, cause, ears, tag.settle_s))
+        timeout_s = self._clocks.timeout_s
+        if timeout_s is not None:
+            heapq.heappush(clock.expiries, (tag.sought_s + timeout_s, tag.tag_id))
         tag.waits, tag.waits_s = [], None
         self._owing.add(tag.tag_id)
 
@@ -404,9 +353,8 @@ class Engine:
 
     def _advance(self, event: Recorded, clock: Clock) -> None:
         """Let fall due what a site's time has reached, and judge the silence of its tags."""
-        due = clock.due
-        while due and clock.is_ready(due[0][0]):
-            at_s, tag_id = heapq.heappop(due)
+        while clock.due and clock.is_ready(clock.due[0][0]):
+            at_s, tag_id = heapq.heappop(clock.due)
             tag = self._tags.get(tag_id)
             if tag is not None and tag.waits_s == at_s and tag.waits_at == clock.site_id:
                 self._fall_due(event, tag, clock)
@@ -420,6 +368,27 @@ class Engine:
                 self._settled(tag)
                 self._silence.judge(self.effects, tag, clock.newest_s, event)
 
+        if clock.expiries:
+            self._expire(event, clock)
+
+    def _expire(self, event: Recorded, clock: Clock) -> None:
+        """Give up the zones of tags for which there was no evidence for too long."""
+        while clock.expiries and clock.expiries[0][0] <= clock.newest_s:
+            _, tag_id = heapq.heappop(clock.expiries)
+            tag = self._tags.get(tag_id)
+            if tag is None or tag.waits:
+                continue
+            self._settled(tag)
+            fence = self.state.registry.thresholds.fence_of(clock.site_id, tag.radio.zone_id)
+            if fence.timeout_s is None:
+                continue
+            until_s = tag.sought_s + fence.timeout_s
+            if until_s > clock.newest_s:
+                heapq.heappush(clock.expiries, (until_s, tag_id))
+            elif zones.expire(tag.radio, clock.newest_s):
+                tag.now_s = max(tag.now_s, clock.newest_s)
+                self._settle(event, tag)
+
     # -- the answer over all sources --------------------------------------------------------
 
     def _settle(self, event: Recorded, tag: TagState) -> None:
@@ -429,8 +398,3 @@ class Engine:
             tag.last_heard_s or tag.now_s, tag.interval_s,
         )  # fmt: skip
         answers.settle(self.state, self.effects, tag, cause)
-
-
-def _is_complete(waits: list[Reading], choir: int) -> bool:
-    """Tell whether as many gateways as usual are among the readings that wait."""
-    return choir <= 1 or len({reading[1] for reading in waits}) >= choir

@@ -8,6 +8,7 @@ from tagtrail_locate.core import answers, sources, zones
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.jobs import Course, Job, by_rounds
 from tagtrail_locate.core.site_model import Answers, SiteModel, model_of
+from tagtrail_locate.core.smoothed import smoothed
 from tagtrail_locate.core.state import State, TagState
 from tagtrail_locate.core.thresholds import FullFence, Thresholds
 
@@ -106,6 +107,9 @@ class Evaluator:
         if told is None:
             track.skipped += 1
         else:
+            lag_s = self._state.registry.thresholds.lag_s
+            if lag_s > 0:
+                told = smoothed(track, told, float(lag_s))
             track.skipped, track.zones = 0, told.data
             track.x_m, track.y_m, track.radius_95_m = told.x_m, told.y_m, told.radius_95_m
             tag.nearest_id = told.nearest_id or tag.nearest_id
@@ -130,7 +134,8 @@ class Evaluator:
         held_at = model.zone_index.get(hold.zone_id or "")
         if held_at is not None and hold.zone_id is not None:
             held = told.zones[held_at]
-            if held < thresholds.exit_probability and not settling:
+            near = held
+            if held < thresholds.exit_probability and not settling and told.belief is not None:
                 near = model.near(told.belief, registry, hold.zone_id, fence.exit_tolerance_m)
         view = zones.View(best_id, told.zones[told.best], held, near)
         zones.decide(hold, view, now_s, fence, thresholds, settling=settling)

@@ -106,9 +106,12 @@ class Course:
                 readings = kept
         hold = tag.radio
         self.eager = (
-            track.skipped >= CALM_LOOKS or hold.candidate_count > 0 or hold.zone_id is None
+            track.skipped >= CALM_LOOKS
+            or thresholds.lag_s > 0
+            or hold.candidate_count > 0
+            or hold.zone_id is None
             or job.cause.last_heard_s - job.settle_s < thresholds.settle_s
-        )  # fmt: skip
+        )
         self.track = track
         self.memory = track.head
         self.new = bool(readings)
@@ -191,3 +194,13 @@ def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:
             rounds.append([])
         rounds[turn].append(job)
     return rounds
+
+
+def is_complete(waits: list[Reading], choir: int) -> bool:
+    """Tell whether as many gateways as usual are among the readings that wait.
+
+    Args:
+        waits: At least `choir` of them.
+        choir: Gateways that heard the tag lately.
+    """
+    return choir <= 1 or len({reading[1] for reading in waits}) >= choir

@@ -14,7 +14,7 @@ from tagtrail_locate.core.geometry import contains_many, depth_m
 from tagtrail_locate.core.plan import Plan, plan_of
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.rest_filter import RestFilter
-from tagtrail_locate.core.rests import EVER, LAST, MEAN, PACE, Heard
+from tagtrail_locate.core.rests import EVER, LAST, MEAN, MOVED, PACE, Heard
 
 if TYPE_CHECKING:
     from tagtrail_locate.core.jobs import Course, Look
@@ -45,8 +45,9 @@ class Answers(NamedTuple):
         x_m: East of the mean, metres; None without coordinates.
         y_m: North of the mean, metres.
         radius_95_m: Radius around it that holds the tag with 95 % probability, metres.
-        belief: Probability per cell.
+        belief: Probability per cell; None for an answer of the past.
         nearest_id: Gateway that heard it strongest; None if none did.
+        moved_s: When it was last moved; 0 = never.
     """
 
     best: int
@@ -55,8 +56,9 @@ class Answers(NamedTuple):
     x_m: float | None
     y_m: float | None
     radius_95_m: float | None
-    belief: Singles
+    belief: Singles | None
     nearest_id: str | None
+    moved_s: float
 
 
 class Links(NamedTuple):
@@ -185,7 +187,8 @@ class SiteModel:
         if step.rows.size:
             asked = step.rows.tolist()
             nearest = self._nearest(heard)
-            told = self._answers(step.belief, [nearest[n] for n in asked])
+            moved = step.tags.head[step.rows, MOVED].tolist()
+            told = self._answers(step.belief, [nearest[n] for n in asked], moved)
             for n, one in zip(asked, told, strict=True):
                 answers[n] = one
         return list(zip(parts, self._names(step.silent), answers, strict=True))
@@ -248,7 +251,9 @@ class SiteModel:
             for n, known in zip(best.tolist(), told.tolist(), strict=True)
         ]
 
-    def _answers(self, belief: Singles, nearest: list[str | None]) -> list[Answers]:
+    def _answers(
+        self, belief: Singles, nearest: list[str | None], moved: list[float]
+    ) -> list[Answers]:
         """Return what beliefs of shape (b, c) say."""
         zones = np.add.reduceat(belief[:, self._order] * self._shares, self._starts, axis=1)
         zones /= np.add.reduce(zones, axis=1)[:, None]
@@ -259,7 +264,9 @@ class SiteModel:
             none = [None] * len(rows)
             return [
                 Answers(*one)
-                for one in zip(best, rows, parts, none, none, none, belief, nearest, strict=True)
+                for one in zip(
+                    best, rows, parts, none, none, none, belief, nearest, moved, strict=True
+                )
             ]
         x = np.add.reduce(belief * self._x, axis=1)
         y = np.add.reduce(belief * self._y, axis=1)
@@ -269,7 +276,7 @@ class SiteModel:
         square = np.add.reduce(belief * (east + north), axis=1).astype(np.float64)
         radius = SPREAD_95 * np.sqrt(square + self._grid.cell_m**2 / 6.0)
         places = (_millimetres(x), _millimetres(y), _millimetres(radius))
-        told = zip(best, rows, parts, *places, belief, nearest, strict=True)
+        told = zip(best, rows, parts, *places, belief, nearest, moved, strict=True)
         return [Answers(*one) for one in told]
 
     def near(self, belief: Singles, registry: Registry, zone_id: str, tolerance_m: float) -> float:

@@ -27,6 +27,28 @@ Reading = tuple[float, str, float, bytes]
 of the event."""
 
 
+class Past(msgspec.Struct, array_like=True):
+    """What the filter said at one evaluation.
+
+    Attributes:
+        at_s: Event time, seconds.
+        moved_s: When the tag was last moved before; 0 = never.
+        best: Index of the most probable zone.
+        zones: Probability of each zone and, last, of none: float32.
+        x_m: East of the mean, metres.
+        y_m: North of the mean, metres.
+        radius_95_m: Radius of 95 %, metres.
+    """
+
+    at_s: float
+    moved_s: float
+    best: int
+    zones: bytes
+    x_m: float | None
+    y_m: float | None
+    radius_95_m: float | None
+
+
 class Track(msgspec.Struct, array_like=True):
     """What the filter remembers of one tag at one site.
 
@@ -49,6 +71,7 @@ class Track(msgspec.Struct, array_like=True):
         radius_95_m: Radius around it that holds the tag with 95 % probability, metres.
         unheard: Gateways whose silence was held against places at the newest evaluation.
         skipped: Looks since the zones were computed; see `jobs.CALM_LOOKS`.
+        past: Answers of the lag, in order of time; empty without one.
     """
 
     site_id: str
@@ -66,6 +89,7 @@ class Track(msgspec.Struct, array_like=True):
     radius_95_m: float | None = None
     unheard: tuple[str, ...] = ()
     skipped: int = 0
+    past: list[Past] = []
 
 
 class Hold(msgspec.Struct, array_like=True):

@@ -146,6 +146,13 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """How far back a tag can be recomputed at least, seconds."""
         return max(float(self.lag_s), self.late_tolerance_s)
 
+    @property
+    def least_timeout_s(self) -> float | None:
+        """The shortest time after which any zone is given up, seconds; None if none is."""
+        fences = (*self.site_fences.values(), *self.zone_fences.values())
+        found = (self.timeout_ms, *(fence.timeout_ms for fence in fences))
+        return min((ms / 1000.0 for ms in found if ms is not None and ms >= 0), default=None)
+
     def fence_of(self, site_id: str | None, zone_id: str | None) -> FullFence:
         """Return the fence parameters of a zone: its own, else its site's, else the tenant's."""
         levels = (self.zone_fences.get(zone_id or ""), self.site_fences.get(site_id or ""), self)
