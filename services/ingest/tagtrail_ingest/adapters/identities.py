@@ -11,6 +11,8 @@ from tagtrail_ingest.adapters import values
 _BEACON: Final = re.compile(r"([0-9a-f]{32}):([0-9]{1,5}):([0-9]{1,5})")
 _EDDYSTONE: Final = re.compile(r"[0-9a-f]{20}:[0-9a-f]{12}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
+"""Digits only: a leading 0x is no part of a number on a label, and the registry refuses it too."""
 
 
 @lru_cache(maxsize=16_384)
@@ -22,8 +24,8 @@ def normal_identity(written: str) -> str | None:
         'mac:58b1294494d3'
         >>> normal_identity("58-b1-29-44-94-d3")
         'mac:58b1294494d3'
-        >>> normal_identity("epc:urn") is None
-        True
+        >>> normal_identity("epc:urn") is None, normal_identity("epc:0x3014") is None
+        (True, True)
     """
     bare = values.mac(written)
     if bare:
@@ -40,9 +42,9 @@ def _normal_value(kind: str, value: str) -> str | None:
     if kind == "mac":
         return values.mac(value)
     if kind in ("epc", "tid"):
-        return value.upper() if value and values.octets(value) else None
+        return value.upper() if _HEX.fullmatch(value) else None
     if kind == "irk":
-        return value.lower() if len(value) == 32 and values.octets(value) else None
+        return value.lower() if len(value) == 32 and _HEX.fullmatch(value) else None
     if kind == "ibeacon":
         beacon = value.replace("-", "").lower()
         found = _BEACON.fullmatch(beacon)
