@@ -11,6 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from tests.support.retained import forget_retained
 
 from tagtrail.embedded import Embedded, running
 
@@ -31,6 +32,14 @@ def infra(short_dir: Path) -> Iterator[Embedded]:
     """The embedded PostgreSQL and NATS of this test process; do not kill or stop them."""
     with running(short_dir / "infra") as servers:
         yield servers
+
+
+@pytest.fixture(autouse=True)
+def nothing_retained(request: pytest.FixtureRequest) -> None:
+    """Give a test on the shared broker a store that is empty, whatever ran before it."""
+    if "infra" in request.fixturenames:
+        servers: Embedded = request.getfixturevalue("infra")
+        forget_retained(servers.mqtt_url)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ import nats
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from tests.support.retained import forget_retained
 
 from tagtrail.embedded import Embedded
 from tagtrail.embedded.accounts import Account
@@ -186,6 +187,19 @@ def test_a_gateway_publishes_sightings_in_any_format_but_not_into_the_log(infra:
     assert not [topic for topic in heard if topic.startswith("$TAGTRAIL")]
     assert [topic for topic in heard if not topic.startswith("$")] == [*topics[:3], "end"]
     assert "$JS/API/INFO" not in heard
+
+
+def test_what_a_test_left_at_the_shared_broker_is_forgotten(infra: Embedded) -> None:
+    topics = ["tagtrail/v1/dock/gw1/status", "tagtrail/v1/dock/gw1/config", "other/topic"]
+    with _signed_in(infra.gateway_mqtt_url) as gateway:
+        for number, topic in enumerate(topics):
+            gateway.publish(topic, b"{}", qos=number % 2, retain=True).wait_for_publish(5)
+        gateway.publish("end", b"{}", qos=1).wait_for_publish(5)
+
+    gone = forget_retained(infra.mqtt_url)
+
+    assert sorted(gone) == sorted(topics)
+    assert forget_retained(infra.mqtt_url) == []
 
 
 def test_a_gateway_hears_tagtrail_s_topics_and_nobody_else_s(infra: Embedded) -> None:
