@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from tagtrail_kernel.events.registry import Event, Family, event
@@ -23,6 +24,7 @@ SilenceCause = Literal[
     "out_of_coverage",
     "silent_while_heard",
 ]
+CopySign = Literal["counter_repeated", "counter_went_back", "impossible_travel"]
 
 
 @event("tag.zone_changed", version=1, family=Family.PLACE)
@@ -116,3 +118,47 @@ class TagPresenceChanged(Event, frozen=True, kw_only=True):
     gone_probability: Probability | None = None
     lost: bool = False
     look_first: tuple[Id, ...] = ()
+
+
+class LabelRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One read of a label.
+
+    Attributes:
+        event_id: The sighting.
+        at: When it was, by the site's clock.
+        gateway_id: Phone or reader that read it.
+        zone_id: Zone that stood for then; None if for none.
+        site_id: Its site; None for a phone, which is carried about, unless its zone has one.
+        counter: What the label had counted to.
+    """
+
+    event_id: Id
+    at: Aware
+    gateway_id: Id
+    zone_id: Id | None = None
+    site_id: Id | None = None
+    counter: int | None = None
+
+
+@event("tag.read_contradicted", version=1, family=Family.PLACE)
+class TagReadContradicted(Event, frozen=True, kw_only=True):
+    """Two reads of a tag cannot both be of one label: somebody has probably copied it.
+
+    Told once for each read that contradicts an earlier one, whichever of the two the log learned of
+    first; `occurred_at` is the time of the later one.
+
+    Attributes:
+        tag_id: The tag.
+        sign: What is wrong: `counter_repeated` (the label counts its reads, and said one number twice);
+            `counter_went_back` (the later read has the lower number); `impossible_travel` (read at two
+            sites within a time in which nobody gets from one to the other).
+        earlier: The earlier read.
+        later: The later read.
+        distance_m: Between the two sites, metres, of `impossible_travel`.
+    """
+
+    tag_id: Id
+    sign: CopySign
+    earlier: LabelRead
+    later: LabelRead
+    distance_m: Annotated[float, Meta(ge=0)] | None = None

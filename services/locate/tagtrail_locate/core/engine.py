@@ -328,7 +328,7 @@ class Engine:
         else:
             self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id)], site_id)
         if isinstance(fact, Sighting):
-            sources.take_read(self.state, tag, at_s, fact, event_id)
+            sources.take_read(self.state, self.effects, tag, at_s, fact, event_id)
         elif isinstance(fact, Range):
             sources.take_range(self.state, tag, at_s, fact, event_id)
         elif isinstance(fact, Position):

@@ -33,6 +33,7 @@ class Sighting(Radio, gc=False):
     distance_m: float | None = None
     battery_pct: float | None = None
     battery_mv: float | None = None
+    counter: int | None = None
 
 
 class Range(Radio, gc=False):

@@ -45,6 +45,8 @@ class Registering:
     def take(self, event: Recorded, effects: Effects) -> None:
         """Take over one registration."""
         data, state = event.data, self._state
+        if isinstance(data, TagRegistered):
+            self._note_label(event, data)
         state.registry.fold(event.position, data)
         self._clocks.look_up_again()
         if isinstance(data, (TagRegistered, TagRetired, ConfigChanged)):
@@ -62,6 +64,14 @@ class Registering:
             gateway = self._clocks.stand(data.gateway_id, data.site_id, 0.0).gateway
             gateway.position = event.position
             answers.write_gateway(state, effects, gateway)
+
+    def _note_label(self, event: Recorded, data: TagRegistered) -> None:
+        """Let a tag's label count anew if it is another one."""
+        tag, before = self._state.tags.get(data.tag_id), self._state.registry.tags.get(data.tag_id)
+        labels = {name for name in data.identities if name.startswith("nfc:")}
+        if tag is not None and before is not None and before.labels != labels:
+            tag.labelled_s = event.envelope.occurred_at.timestamp()
+            tag.touches = [touch for touch in tag.touches if touch.at_s >= tag.labelled_s]
 
     def _take_tag(self, data: TagRegistered | TagRetired | ConfigChanged, effects: Effects) -> None:
         state = self._state

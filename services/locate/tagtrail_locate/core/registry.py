@@ -70,6 +70,12 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = "storage"
     interval_s: float | None = None
     rssi_1m_dbm: float | None = None
+    identities: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Its NFC labels."""
+        return frozenset(name for name in self.identities if name.startswith("nfc:"))
 
 
 class Registry(msgspec.Struct, kw_only=True):

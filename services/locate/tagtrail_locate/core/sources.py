@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from typing import Final
+from uuid import UUID
 
-from tagtrail_locate.core import positions, presence, ranged
+from tagtrail_kernel.events.places import LabelRead, TagReadContradicted
+from tagtrail_locate.core import positions, presence, ranged, touches
+from tagtrail_locate.core.effects import Effects, at, derived
 from tagtrail_locate.core.facts import Claim, Position, Range, Sighting
 from tagtrail_locate.core.levels import STANDARD_DBM, level_of, shift_of
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.smoothing import distance_m
 from tagtrail_locate.core.state import Hold, State, TagState
+from tagtrail_locate.core.touches import Touch
 
 PASSIVE: Final = frozenset({"rfid", "nfc", "optical"})
 """Technologies whose tags only answer: being read is being there, silence means nothing."""
@@ -113,15 +117,58 @@ def is_read(registry: Registry, fact: Sighting, tag: TagState) -> bool:
     return distance_m(level - STANDARD_DBM, limits.default_exponent) <= limits.phone_reach_m
 
 
-def take_read(state: State, tag: TagState, at_s: float, fact: Sighting, event: bytes) -> None:
+def take_read(
+    state: State, effects: Effects, tag: TagState, at_s: float, fact: Sighting, event: bytes
+) -> None:
     """Take in a read: its tag is in the zone of the reader."""
     zone_id = state.registry.zone_of.get(fact.gateway_id)
+    if fact.technology == "nfc" and at_s >= tag.labelled_s:
+        _compare(state, effects, tag, at_s, fact, event)
     if zone_id is None:
         count(state, "read_point_without_zone")
         return
     phone = fact.source_class == "own_phone"
     name = "phone scan" if phone else READ_WORDS.get(fact.technology, "read")
     _witness(tag, at_s, zone_id, (event, fact.gateway_id, name))
+
+
+def _compare(
+    state: State, effects: Effects, tag: TagState, at_s: float, fact: Sighting, event: bytes
+) -> None:
+    """Compare a read of a label with the others; tell what cannot be of one label."""
+    gateway = state.registry.gateways.get(fact.gateway_id)
+    still = gateway is not None and fact.source_class != "own_phone"
+    touch = Touch(
+        at_s=at_s,
+        event=event,
+        gateway_id=fact.gateway_id,
+        counter=fact.counter,
+        zone_id=state.registry.zone_of.get(fact.gateway_id),
+        site_id=gateway.site_id if gateway is not None and still else None,
+    )
+    for found in touches.take(tag.touches, touch, state.registry.sites):
+        data = TagReadContradicted(
+            tag_id=tag.tag_id,
+            sign=found.sign,
+            earlier=_label_read(state, found.earlier),
+            later=_label_read(state, found.later),
+            distance_m=found.distance_m,
+        )
+        effects.order += 1
+        cause = UUID(bytes=found.later.event)
+        effects.tell(effects.order, derived(cause, tag.tag_id, found.later.at_s, data))
+
+
+def _label_read(state: State, touch: Touch) -> LabelRead:
+    zone = state.registry.zones.get(touch.zone_id or "")
+    return LabelRead(
+        event_id=str(UUID(bytes=touch.event)),
+        at=at(touch.at_s),
+        gateway_id=touch.gateway_id,
+        zone_id=touch.zone_id,
+        site_id=touch.site_id or (zone.site_id if zone is not None else None),
+        counter=touch.counter,
+    )
 
 
 def _witness(tag: TagState, at_s: float, zone_id: str | None, by: tuple[bytes, str, str]) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from tagtrail_locate.core.hearing import Ear, Habits, ZoneHearing
 from tagtrail_locate.core.ranging_state import Ranging
 from tagtrail_locate.core.registry import Registry
+from tagtrail_locate.core.touches import Touch
 
 TELLING_TAGS: Final = 3
 """From so many tags on, the silence of a gateway about all of them says that it is down."""
@@ -203,6 +204,9 @@ class TagState(msgspec.Struct, array_like=True):
         written_y_m: Position that was written then.
         late: Readings that came too late to count.
         habits: How it is usually heard.
+        touches: Newest reads of its NFC label, in order of time.
+        labelled_s: When it got that label, if it had another one before: reads of earlier times
+            are of the earlier label.
     """
 
     tag_id: str
@@ -254,6 +258,8 @@ class TagState(msgspec.Struct, array_like=True):
     written_y_m: float | None = None
     late: int = 0
     habits: Habits = msgspec.field(default_factory=Habits)
+    touches: list[Touch] = []
+    labelled_s: float = 0.0
 
 
 class GatewayState(msgspec.Struct, array_like=True):
