@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from tests.support.alert_history import T0, History
 from tests.support.fake_slack import SECRET_PATH, FakeSlack
 
-from tagtrail_alerts.core.parameters import LEFT_OUTBOUND, MISSING_TAG
+from tagtrail_alerts.core.parameters import CLONE_SUSPECTED, LEFT_OUTBOUND, MISSING_TAG
 from tagtrail_alerts.projection import NAME
 from tagtrail_alerts.service import build
 from tagtrail_alerts.settings import AlertsSettings
@@ -266,7 +266,11 @@ async def test_rules_are_shown_and_set_by_events(running: Running) -> None:
     await running.send("PUT", "/v1/rules/nope", {"parameters": {}}, expect=404)
     await running.get("/v1/rules/nope", expect=404)
 
-    assert [r["rule_id"] for r in listed["items"]] == [MISSING_TAG, LEFT_OUTBOUND]
+    assert [r["rule_id"] for r in listed["items"]] == [
+        MISSING_TAG,
+        LEFT_OUTBOUND,
+        CLONE_SUSPECTED,
+    ]
     assert all(r["parameters"]["enabled"] for r in listed["items"])
     assert event.type == "config.changed"
     assert shown["parameters"]["grace_s"] == 60

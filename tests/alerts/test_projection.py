@@ -12,7 +12,7 @@ from tests.support.alert_history import History, minute, recorded
 from tagtrail_alerts.core.backtest import Backtest
 from tagtrail_alerts.core.engine import Engine
 from tagtrail_alerts.core.memory import Memory
-from tagtrail_alerts.core.parameters import LEFT_OUTBOUND, MISSING_TAG, RULES
+from tagtrail_alerts.core.parameters import LEFT_OUTBOUND, RULES
 from tagtrail_alerts.core.transitions import Fire, Transition, envelopes_of
 from tagtrail_alerts.projection import NAME, Alerts
 from tagtrail_alerts.ticker import Ticker
@@ -289,7 +289,9 @@ def histories(draw: st.DrawFn) -> History:
         at += draw(st.sampled_from([0, 1, 5, 20, 45]))
         when = at - draw(st.sampled_from([0, 0, 0, 15]))
         pallet = draw(st.sampled_from(PALLETS))
-        act = draw(st.sampled_from(["move", "move", "move", "silent", "present", "pod", "rule"]))
+        act = draw(
+            st.sampled_from(["move", "move", "move", "silent", "present", "pod", "copy", "rule"])
+        )
         if act == "move":
             zone = draw(st.sampled_from(["store", "out", "out", "dock", None, None]))
             history.move(when, zone, pallet)
@@ -299,6 +301,8 @@ def histories(draw: st.DrawFn) -> History:
             history.presence(when, "present", heard_min=when, pallet=pallet)
         elif act == "pod":
             history.pod(when, pallet)
+        elif act == "copy":
+            history.copied(when, when - 7, draw(st.sampled_from(["store", "out", None])), pallet)
         else:
             history.rule(when, LEFT_OUTBOUND, grace_s=draw(st.sampled_from([600, 1800])))
     return history
@@ -340,7 +344,7 @@ def test_what_fires_does_not_depend_on_how_the_log_is_cut(
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-@given(history=histories(), rule_id=st.sampled_from([LEFT_OUTBOUND, MISSING_TAG]))
+@given(history=histories(), rule_id=st.sampled_from(sorted(RULES)))
 def test_a_back_test_equals_the_live_rule_on_any_history(history: History, rule_id: str) -> None:
     plain = [e for e in history.envelopes if e.data.TYPE != "config.changed"]
     log, made = live_run(plain, [])

@@ -8,7 +8,12 @@ from typing import Any, Literal
 
 from tagtrail_kernel.clock import uuid8
 from tagtrail_kernel.envelope import Envelope, Recorded, seal
-from tagtrail_kernel.events.places import TagPresenceChanged, TagZoneChanged
+from tagtrail_kernel.events.places import (
+    LabelRead,
+    TagPresenceChanged,
+    TagReadContradicted,
+    TagZoneChanged,
+)
 from tagtrail_kernel.events.registrations import (
     AssetRegistered,
     ConfigChanged,
@@ -99,6 +104,26 @@ class History:
             **more,
         )
         return self.add(tag, at_min, data)
+
+    def copied(
+        self, at_min: float, before_min: float, zone: str | None, pallet: str = "p1", **more: Any
+    ) -> Envelope:
+        """Say that a pallet's label gave one number twice; `more` replaces members of the fact."""
+        tag = f"t-{pallet}"
+        earlier, later = (
+            LabelRead(
+                event_id=str(uuid8(minute(m), f"{tag}/{where}".encode())),
+                at=minute(m),
+                gateway_id=f"phone-{who}",
+                zone_id=where,
+                counter=41,
+            )
+            for m, where, who in ((before_min, "store", "anna"), (at_min, zone, "ben"))
+        )
+        members: dict[str, Any] = {
+            "tag_id": tag, "sign": "counter_repeated", "earlier": earlier, "later": later
+        }  # fmt: skip
+        return self.add(tag, at_min, TagReadContradicted(**(members | more)))
 
     def pod(
         self, at_min: float, *assets: str, shipment: str | None = None, document: str = "POD-7"

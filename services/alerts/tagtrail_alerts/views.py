@@ -10,6 +10,7 @@ import msgspec
 
 from tagtrail_alerts.core.memory import RuleSetting
 from tagtrail_alerts.core.parameters import (
+    CLONE_SUSPECTED,
     LEFT_OUTBOUND,
     MISSING_TAG,
     RULES,
@@ -24,6 +25,7 @@ from tagtrail_kernel.events.alerts import AlertFired
 SAYS = {
     MISSING_TAG: "A tag is silent although it should have been heard.",
     LEFT_OUTBOUND: "If a pallet leaves the outbound zone without POD, trigger investigation.",
+    CLONE_SUSPECTED: "Two reads of a label cannot both be of one label: it was probably copied.",
 }
 _STATED = (
     "state", "fired_at", "fired_recorded_at", "acknowledged_at", "acknowledged_by", "note",

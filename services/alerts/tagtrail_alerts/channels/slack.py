@@ -43,6 +43,7 @@ _SEVERITIES: Final = ("critical", "warning", "info")
 _RULES: Final = {
     "missing_tag": "tags are missing",
     "left_outbound_without_pod": "left the outbound zone without proof of delivery",
+    "clone_suspected": "labels were probably copied",
 }
 Block = dict[str, Any]
 

@@ -8,10 +8,11 @@ from typing import Final
 
 import msgspec
 
-from tagtrail_alerts.core import clock, left_outbound, missing_tag, world
+from tagtrail_alerts.core import clock, clone_suspected, left_outbound, missing_tag, world
 from tagtrail_alerts.core.memory import Expectation, Memory, RuleSetting
 from tagtrail_alerts.core.parameters import (
     RULES,
+    CloneSuspectedParameters,
     LeftOutboundParameters,
     MissingTagParameters,
     RuleParameters,
@@ -153,4 +154,6 @@ def _react(
         return missing_tag.react(memory, parameters, version, event)
     if isinstance(parameters, LeftOutboundParameters):
         return left_outbound.react(memory, parameters, version, event, facts)
+    if isinstance(parameters, CloneSuspectedParameters):
+        return clone_suspected.react(memory, parameters, version, event)
     raise TypeError(f"no rule has parameters of type {type(parameters).__name__}")

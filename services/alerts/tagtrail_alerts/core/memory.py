@@ -257,6 +257,12 @@ class Memory:
             return None
         return self.expectations.get(self._active.get((rule_id, key)))
 
+    def active_of(self, rule_id: str) -> list[Expectation]:
+        """Return all waiting or open expectations of a rule, ordered by key."""
+        keys = sorted(key for rule, key in self._active if rule == rule_id)
+        found = (self.active(rule_id, key) for key in keys)
+        return [expectation for expectation in found if expectation is not None]
+
     def _index(self, expectation: Expectation) -> None:
         key = (expectation.rule_id, expectation.key)
         if expectation.active:

@@ -9,10 +9,12 @@ from msgspec import Meta
 
 from tagtrail_kernel.errors import NotFoundError, RejectedError
 from tagtrail_kernel.events.alerts import Severity
+from tagtrail_kernel.events.places import CopySign
 from tagtrail_kernel.events.registrations import ZoneKind
 
 MISSING_TAG: Final = "missing_tag"
 LEFT_OUTBOUND: Final = "left_outbound_without_pod"
+CLONE_SUSPECTED: Final = "clone_suspected"
 SECTION: Final = "rule/"
 """Prefix of the `config.changed` section that holds a rule's parameters."""
 
@@ -90,9 +92,27 @@ class LeftOutboundParameters(RuleParameters, frozen=True, kw_only=True, forbid_u
     silence_states: tuple[Silence, ...] = ("missing",)
 
 
+class CloneSuspectedParameters(
+    RuleParameters, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Parameters of `clone_suspected`: two reads of a label cannot both be of one label.
+
+    Attributes:
+        severity: Severity of its alerts.
+        asset_kinds: Kinds of assets it is about; empty for all, and for labels on no asset.
+        signs: What counts as a sign of a copy, of those of `tag.read_contradicted`.
+        excluded_zone_ids: Zones in which labels are tried out, so that copies are normal.
+    """
+
+    severity: Severity = "critical"
+    signs: tuple[CopySign, ...] = ("counter_repeated", "counter_went_back", "impossible_travel")
+    excluded_zone_ids: Names = ()
+
+
 RULES: Final[dict[str, type[RuleParameters]]] = {
     MISSING_TAG: MissingTagParameters,
     LEFT_OUTBOUND: LeftOutboundParameters,
+    CLONE_SUSPECTED: CloneSuspectedParameters,
 }
 
 
