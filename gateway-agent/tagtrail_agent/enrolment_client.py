@@ -24,7 +24,7 @@ state = {state}
 [server]
 url = {url}
 {more}
-# What this gateway hears, for example:
+{updates}# What this gateway hears, for example:
 # [[input]]
 # kind = "bluetooth"
 """
@@ -155,12 +155,14 @@ def _config_text(request: Request, answer: Any) -> str:
         more.append(f"mqtt = {_quoted(mqtt)}")
     if request.ca_file:
         more.append(f"ca_file = {_quoted(str(request.ca_file.absolute()))}")
+    release_key = answer.get("release_key")
     return _TEMPLATE.format(
         id=_quoted(answer["gateway_id"]),
         site=_quoted(answer["site_id"]),
         state=_quoted(str(state.absolute())),
         url=_quoted(request.server.rstrip("/")),
         more="\n".join(more),
+        updates=f"[updates]\nkey = {_quoted(release_key)}\n\n" if release_key else "",
     )
 
 

@@ -27,6 +27,21 @@ _FILE: Final = "pushed.json"
 
 
 @dataclass(frozen=True, slots=True)
+class PushedUpdate:
+    """A new version that the server offers; only what the release key has signed is taken.
+
+    Attributes:
+        update_id: What the server calls it: its wheel is there under this name.
+        version: Its version, as the server has read it; what counts stands in the manifest.
+        manifest: The signed manifest, as `updates.manifest_of` takes it.
+    """
+
+    update_id: str
+    version: str
+    manifest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Pushed:
     """A configuration that was checked.
 
@@ -34,8 +49,9 @@ class Pushed:
         revision: Grows with every change.
         tags: List of tags, as `Enrolment.parse` takes it.
         rules: Of the filter and of local alarms; None = those built in.
-        settings: What may be set from afar: `heartbeat_s`, `ranges`, `update`.
+        settings: What may be set from afar: `heartbeat_s`, `ranges`.
         raw: As it came, to be kept.
+        update: New version that this gateway may take now.
     """
 
     revision: int
@@ -43,6 +59,7 @@ class Pushed:
     rules: Rules | None
     settings: Mapping[str, Any]
     raw: bytes = field(repr=False)
+    update: PushedUpdate | None = None
 
 
 def verified(raw: bytes, *, key: bytes, gateway_id: str, at_least: int = 0) -> Pushed:
@@ -50,7 +67,7 @@ def verified(raw: bytes, *, key: bytes, gateway_id: str, at_least: int = 0) -> P
 
     Args:
         raw: `{"payload": base64, "signature": base64}`; the payload is a JSON object with
-            `gateway_id`, `revision`, `tags`, and perhaps `rules` and `settings`.
+            `gateway_id`, `revision`, `tags`, and perhaps `rules`, `settings` and `update`.
         key: Pinned Ed25519 key, 32 bytes.
         gateway_id: This gateway.
         at_least: Revision that is in force.
@@ -64,7 +81,7 @@ def verified(raw: bytes, *, key: bytes, gateway_id: str, at_least: int = 0) -> P
         members = json.loads(payload)
         revision, tags = members["revision"], members["tags"]
         for_whom, settings = members["gateway_id"], members.get("settings") or {}
-        written = members.get("rules")
+        written, update = members.get("rules"), _update_of(members.get("update"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RemoteConfigError(f"well signed, but not readable: {error!r}") from error
     if for_whom != gateway_id:
@@ -77,7 +94,14 @@ def verified(raw: bytes, *, key: bytes, gateway_id: str, at_least: int = 0) -> P
         rules = rules_of(written) if written is not None else None
     except RulesError as error:
         raise RemoteConfigError(f"its rules: {error}") from error
-    return Pushed(revision, tags, rules, settings, raw)
+    return Pushed(revision, tags, rules, settings, raw, update)
+
+
+def _update_of(members: Any) -> PushedUpdate | None:
+    if members is None:
+        return None
+    manifest = json.dumps(members["manifest"]).encode()
+    return PushedUpdate(str(members["id"]), str(members["version"]), manifest)
 
 
 def _signed_part(raw: bytes, key: bytes) -> bytes:

@@ -174,6 +174,7 @@ class Agent:
         """Go on with what the server pushed."""
         self.hearing.adopt(self.enrolment(pushed), pushed.rules)
         self.pushed = pushed
+        self.updating.notice()
 
     async def run(self, stop: asyncio.Event, *, until_done: bool = False) -> None:
         """Run until told to stop; what is heard is kept, what is kept stays for the next start.

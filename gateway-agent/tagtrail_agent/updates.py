@@ -43,6 +43,12 @@ MOST_STARTS: Final = 3
 MOST_UNPACKED_BYTES: Final = 33_554_432
 """The agent has well under one megabyte."""
 
+LAUNCHED: Final = "TAGTRAIL_AGENT_LAUNCHED"
+"""Set by the launcher: whoever runs the agent by hand would not see it come back after an update."""
+
+FAILED_BEFORE: Final = "it failed here before"
+"""Why a version is not tried a second time."""
+
 _VERSION: Final = re.compile(r"\d{1,5}(\.\d{1,5}){1,3}")
 
 
@@ -168,7 +174,7 @@ class Versions:
         if now < number_of(manifest.min_version):
             return f"needs {manifest.min_version} at least; install that first"
         if manifest.version in self.trial.failed:
-            return "it failed here before"
+            return FAILED_BEFORE
         if not is_canary(manifest.version, gateway_id, manifest.canary_pct):
             return "this gateway's turn has not come"
         return None
@@ -307,6 +313,7 @@ def _demand_start(folder: Path, version: str) -> None:
 def environment(folder: Path | None) -> dict[str, str]:
     """Return the environment in which a version runs before the installed agent."""
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    kept[LAUNCHED] = "1"
     if folder is None:
         return kept
     return {**kept, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -81,6 +81,9 @@ class Enrolled(BaseModel):
     config_key: str = Field(description="Ed25519 key, hexadecimal: pin it.")
     config: dict[str, str] = Field(description="As GET /v1/gateways/{gateway_id}/config.")
     mqtt: BrokerAccess | None
+    release_key: str | None = Field(
+        None, description="Ed25519 key, base64, of whoever signs versions of the agent: pin it."
+    )
 
 
 class GatewaySettings(BaseModel):
@@ -88,9 +91,7 @@ class GatewaySettings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    settings: dict[str, Any] = Field(
-        default_factory=dict, description="`heartbeat_s`, `ranges`, `update`."
-    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="`heartbeat_s`, `ranges`.")
     rules: dict[str, Any] | None = Field(
         None, description="Rules of the edge filter and of local alarms."
     )
@@ -210,6 +211,7 @@ async def _enrolled(
         config_key=signing.public_key().public_bytes_raw().hex(),
         config=signed(document_of(directory, gateway_id), signing),
         mqtt=_broker(state.settings.gateway_mqtt_url),
+        release_key=state.settings.release_key or None,
     )
 
 
@@ -247,8 +249,8 @@ def _add_config(router: APIRouter, state: State) -> None:
         "/gateways/{gateway_id}/config",
         tags=["registry"],
         summary="What a gateway is to know, signed",
-        description="`payload` is base64 of a JSON object with `revision`, `tags`, `settings` and "
-        "`rules`; `signature` is Ed25519 over `tagtrail gateway config v1`, a line feed, and the "
+        description="`payload` is base64 of a JSON object with `revision`, `tags`, `settings`, "
+        "`rules` and `update`; `signature` is Ed25519 over `tagtrail gateway config v1`, a line feed, and the "
         "payload. A gateway's key reads its own only.",
         responses={
             200: {"content": {JSON: {"schema": {"type": "object"}}}},

@@ -117,8 +117,8 @@ def envelope_of(
         event_id: Id to use if it has none.
         at: Time to use if it has none.
         trace: Correlation to use if it has none.
-        radio: Whether radio facts are taken: only a service's own key may send them here, because
-            it has found their tag itself.
+        radio: Whether radio facts are taken, and decisions about updates: only a service's own key
+            may send them here, because it has found their tag itself.
 
     Raises:
         RejectedError: unknown type or version, data that do not fit, or a radio fact (those come
@@ -128,6 +128,8 @@ def envelope_of(
         cls = type_of(new.type)
         if not radio and not cls.FAMILY & BUSINESS_FAMILIES:
             raise RejectedError(f"{new.type} is a radio fact; send it to POST /v1/sightings")
+        if not radio and new.type.startswith("update."):
+            raise RejectedError(f"{new.type} is decided at POST /v1/updates")
         data = decode_data(new.type, new.version or cls.VERSION, new.data)
         subject = new.subject or _subject_of(data)
         if "\x00" in subject:

@@ -15,7 +15,12 @@ from datetime import datetime
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
-from tagtrail_kernel.events.gateways import GatewayConfigured
+from tagtrail_kernel.events.gateways import (
+    GatewayConfigured,
+    UpdateExtended,
+    UpdatePublished,
+    UpdateStopped,
+)
 from tagtrail_kernel.events.registrations import (
     ConfigChanged,
     GatewayRegistered,
@@ -73,6 +78,8 @@ class Directory:
         registered: Enrolled tags, by id.
         site_of_gateway: Site by registered gateway.
         configurations: What was decided for gateways, by id.
+        update: The update of the agent that is open; None if none is.
+        update_for_all: Whether gateways may take it that are none of the first.
         configured_at: Position of the last event that changed what gateways are to know.
     """
 
@@ -86,6 +93,8 @@ class Directory:
     registered: dict[str, TagRegistered] = field(default_factory=dict)
     site_of_gateway: dict[str, str] = field(default_factory=dict)
     configurations: dict[str, GatewayConfigured] = field(default_factory=dict)
+    update: UpdatePublished | None = None
+    update_for_all: bool = False
     configured_at: int = 0
 
     def fold(self, events: Iterable[Recorded], last: int) -> None:
@@ -121,7 +130,25 @@ class Directory:
             case ZoneRegistered():
                 self.sites[data.zone_id] = data.site_id
             case _:
-                pass
+                self._update(data)
+
+    def _update(self, data: Event) -> None:
+        if isinstance(data, UpdatePublished):
+            self.update, self.update_for_all = data, False
+        elif isinstance(data, UpdateExtended | UpdateStopped):
+            if self.update is None or self.update.update_id != data.update_id:
+                return
+            if isinstance(data, UpdateExtended):
+                self.update_for_all = True
+            else:
+                self.update = None
+
+    def update_of(self, gateway_id: str) -> UpdatePublished | None:
+        """Return the update that a gateway may take now."""
+        update = self.update
+        if update is None or self.update_for_all or gateway_id in update.canaries:
+            return update
+        return None
 
     def _forget(self, tag_id: str) -> None:
         before = self.registered.pop(tag_id, None)
@@ -163,5 +190,8 @@ class Directory:
             self.unenrolled.popitem(last=False)
 
 
-_CONFIGURING: Final = (TagRegistered, TagRetired, GatewayRegistered, GatewayConfigured)
+_CONFIGURING: Final = (
+    TagRegistered, TagRetired, GatewayRegistered, GatewayConfigured,
+    UpdatePublished, UpdateExtended, UpdateStopped,
+)  # fmt: skip
 """What gateways are told of."""

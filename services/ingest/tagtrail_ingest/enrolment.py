@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tagtrail_ingest.directory import Directory
 from tagtrail_kernel.database import Database
+from tagtrail_kernel.events.gateways import UpdatePublished
 
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no I, L, O, U, so that a code can be read aloud and typed."""
@@ -117,18 +118,20 @@ class Enrolments:
 
 
 def document_of(directory: Directory, gateway_id: str) -> dict[str, Any]:
-    """Return what a gateway is to know: the enrolled tags, its settings and rules."""
+    """Return what a gateway is to know: the enrolled tags, its settings, rules and update."""
     everyones = directory.configurations.get(ANY_GATEWAY)
     own = directory.configurations.get(gateway_id)
     settings = dict((everyones.settings if everyones else None) or {})
     settings |= (own.settings if own else None) or {}
     rules = (own.rules if own else None) or (everyones.rules if everyones else None)
+    update = directory.update_of(gateway_id)
     return {
         "gateway_id": gateway_id,
         "site_id": directory.site_of_gateway.get(gateway_id),
         "revision": directory.configured_at,
         "settings": settings,
         "rules": rules,
+        "update": _update_of(update) if update else None,
         "tags": [
             {
                 "tag_id": t.tag_id, "identities": t.identities, "model": t.model, "mode": t.mode,
@@ -137,6 +140,10 @@ def document_of(directory: Directory, gateway_id: str) -> dict[str, Any]:
             for t in directory.registered.values()
         ],
     }  # fmt: skip
+
+
+def _update_of(update: UpdatePublished) -> dict[str, Any]:
+    return {"id": update.update_id, "version": update.version, "manifest": update.manifest}
 
 
 def signed(document: dict[str, Any], key: Ed25519PrivateKey) -> dict[str, str]:

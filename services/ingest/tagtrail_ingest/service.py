@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -23,6 +23,9 @@ from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_ingest.state import State
 from tagtrail_ingest.tallies import Tallies
+from tagtrail_ingest.updates.fleet import Updates
+from tagtrail_ingest.updates.store import UpdateStore
+from tagtrail_kernel.consumers import Projection
 from tagtrail_kernel.events.registry import Family
 from tagtrail_kernel.leadership import Leadership
 from tagtrail_kernel.settings import SettingsError
@@ -218,6 +221,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         tallies=ingest.tallies,
         router=ingest.router,
         enrolments=Enrolments(deps.database_of(NAME)),
+        updates=UpdateStore(deps.database_of(NAME)),
         access=deps.access,
         mqtt_connected=ingest.mqtt_connected,
     )
@@ -228,13 +232,13 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         ingest.follow_directories,
         ingest.prune_quarantine,
     ]
-    projections: Sequence[functools.partial[Relay]] = ()
+    projections: list[Callable[[], Projection]] = [Updates]
     if deps.settings.mqtt_url:
         tasks += [ingest.hold_mqtt_session, ingest.announce_configurations]
         if settings.relay:
-            projections = [
+            projections.append(
                 functools.partial(Relay, deps.settings.mqtt_url, settings.mqtt_client_id)
-            ]
+            )
     return Service(
         name=NAME,
         router=router_of(state),

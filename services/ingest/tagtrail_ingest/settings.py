@@ -55,3 +55,8 @@ class IngestSettings(BaseSettings):
         description="Where enrolled gateways publish, mqtts://user:password@host:port as they reach "
         "it; empty = they send by HTTP.",
     )
+    release_key: str = Field(
+        default="",
+        description="Ed25519 key, base64, of whoever signs versions of the agent; gateways get it when "
+        "they are enrolled. Empty = they take no updates unless their own file names a key.",
+    )

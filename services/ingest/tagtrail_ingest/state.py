@@ -11,6 +11,7 @@ from tagtrail_ingest.intake import Intake
 from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_ingest.tallies import Tallies
+from tagtrail_ingest.updates.store import UpdateStore
 from tagtrail_kernel.access import AccessStore
 from tagtrail_kernel.clock import Clock, Ids
 from tagtrail_kernel.idempotency import Idempotency
@@ -33,6 +34,7 @@ class State:
         tallies: Counts.
         router: Topic rules.
         enrolments: One-time codes and signing keys.
+        updates: Updates of the agent.
         access: Tenants and keys.
         mqtt_connected: Whether this process holds a connected MQTT session.
     """
@@ -48,5 +50,6 @@ class State:
     tallies: Tallies
     router: Router
     enrolments: Enrolments
+    updates: UpdateStore
     access: AccessStore
     mqtt_connected: Callable[[], bool]

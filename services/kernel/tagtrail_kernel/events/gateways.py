@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from tagtrail_kernel.events.registry import Event, Family, event
 from tagtrail_kernel.events.sightings import Aware, Id, Text
@@ -57,10 +59,71 @@ class GatewayConfigured(Event, frozen=True, kw_only=True):
 
     Attributes:
         gateway_id: The gateway; `_` stands for all gateways that have no decision of their own.
-        settings: What may be set from afar: `heartbeat_s`, `ranges`, `update`.
+        settings: What may be set from afar: `heartbeat_s`, `ranges`.
         rules: Rules of the edge filter and of local alarms, as the agent documents them.
     """
 
     gateway_id: Id
     settings: dict[str, Any] | None = None
     rules: dict[str, Any] | None = None
+
+
+@event("update.published", version=1, family=Family.REGISTRY)
+class UpdatePublished(Event, frozen=True, kw_only=True):
+    """Somebody put a new version of the agent out, to a few gateways at first.
+
+    It takes the place of an update before. `subject` of the envelope is the update's id.
+
+    Attributes:
+        update_id: The update.
+        version: Version of the agent, numbers with dots.
+        manifest: As the release key signed it: `payload` and `signature`, base64.
+        sha256: Of the wheel, 64 hexadecimal digits.
+        canaries: Gateways that take it first.
+        soak_s: How long all of them must work with it before the rest follows, seconds.
+        within_s: When it is stopped if they do not, seconds after this fact was recorded.
+        by: Public part of the key that published it.
+    """
+
+    update_id: Id
+    version: Text
+    manifest: dict[str, str]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    canaries: tuple[Id, ...]
+    soak_s: Annotated[float, Meta(ge=0)] = 0.0
+    within_s: Annotated[float, Meta(gt=0)] = 86_400.0
+    by: Text | None = None
+
+
+@event("update.extended", version=1, family=Family.REGISTRY)
+class UpdateExtended(Event, frozen=True, kw_only=True):
+    """All other gateways may take an update as well.
+
+    Attributes:
+        update_id: The update.
+        version: Version of the agent.
+        by: Public part of the key of whoever did not wait; None = the first ones have proved it.
+    """
+
+    update_id: Id
+    version: Text
+    by: Text | None = None
+
+
+@event("update.stopped", version=1, family=Family.REGISTRY)
+class UpdateStopped(Event, frozen=True, kw_only=True):
+    """No further gateway takes an update; those that work with it keep it.
+
+    Attributes:
+        update_id: The update.
+        version: Version of the agent.
+        cause: Why, for people.
+        gateway_id: The gateway that it failed at, if it was that.
+        by: Public part of the key of whoever stopped it; None = it stopped by itself.
+    """
+
+    update_id: Id
+    version: Text
+    cause: Text
+    gateway_id: Id | None = None
+    by: Text | None = None
