@@ -151,7 +151,10 @@ class Clock:
     def _find_base(self) -> None:
         """Take the common time of the gateways, and each one's distance from it."""
         since_s, newest_s = self.base_s - BASE_S, self.newest_s
-        told = [g for g in self.gateways if g is not None and g.last_s + g.skew_s > since_s]
+        told = [
+            g for g in self.gateways
+            if g is not None and g.last_s and g.last_s + g.skew_s > since_s
+        ]  # fmt: skip
         if newest_s - self.window_s >= WINDOW_S:
             self.window_s = newest_s
             for index, gateway in enumerate(self.gateways):

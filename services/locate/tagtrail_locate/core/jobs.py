@@ -21,6 +21,11 @@ CALM_LOOKS: Final = 3
 STEP_S: Final = 0.5
 """Readings within this time are one look at the tag: it moves less than a metre meanwhile."""
 
+CALM_RECENT: Final = 16
+CALM_KEEP_S: Final = 150.0
+"""As long as so few readings came since the last but one memory, it may be this much older than
+must be: gateways that send rarely send late, and to compute a few readings anew costs little."""
+
 MOST_RECENT: Final = 512
 """Readings kept for computing anew; a tag that shouts more is computed anew from later on."""
 
@@ -94,7 +99,7 @@ class Course:
         track = tag.track
         if track is None or track.site_id != job.site_id or track.form != model.form:
             first_s = readings[0][0]
-            before_s = first_s - thresholds.keep_s
+            before_s = first_s - max(thresholds.keep_s, CALM_KEEP_S)
             track = Track(job.site_id, model.form, first_s, model.prior, before_s, model.prior)
             tag.track = track
             self.at_s: float | None = None
@@ -117,9 +122,9 @@ class Course:
         self.new = bool(readings)
         self.looks: list[Look] = []
         if readings:
-            self._plan(readings)
+            self._plan(readings, model.prior)
 
-    def _plan(self, readings: list[Reading]) -> None:
+    def _plan(self, readings: list[Reading], prior: bytes) -> None:
         track = self.track
         if self.at_s is None or readings[0][0] > track.head_s:
             track.recent += readings
@@ -133,9 +138,10 @@ class Course:
                 again = [r for r in again if r[0] > track.mid_s]
                 self.memory, self.at_s = track.mid, track.mid_s
             else:
-                self.memory, self.at_s = track.anchor, track.anchor_s
+                began = track.anchor == prior
+                self.memory, self.at_s = track.anchor, None if began else track.anchor_s
                 self.mid_after_s = track.mid_s
-            self.looks = _looks_anew(again, self.mid_after_s)
+            self.looks = _looks(again)
         self.looks.reverse()
 
     def took(self, at_s: float, memory: bytes) -> None:
@@ -150,6 +156,8 @@ class Course:
         track = self.track
         track.head = self.memory
         track.head_s = head_s = track.head_s if self.at_s is None else self.at_s
+        if len(track.recent) <= CALM_RECENT:
+            keep_s = max(keep_s, CALM_KEEP_S)
         if track.mid_s is None:
             if head_s - track.anchor_s >= keep_s:
                 track.mid_s, track.mid = head_s, track.head
@@ -172,15 +180,6 @@ def _looks(readings: list[Reading]) -> list[Look]:
         part.append(reading)
     looks.append(Look(part[-1][0], part))
     return looks
-
-
-def _looks_anew(readings: list[Reading], cut_s: float | None) -> list[Look]:
-    """Cut readings into looks, none of which lies across a time."""
-    if cut_s is None:
-        return _looks(readings)
-    before = [r for r in readings if r[0] <= cut_s]
-    after = readings[len(before) :]
-    return [look for part in (before, after) if part for look in _looks(part)]
 
 
 def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:
