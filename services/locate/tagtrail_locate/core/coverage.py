@@ -8,6 +8,7 @@ rack or gateway shows.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tagtrail_locate.core import ears
@@ -54,13 +55,23 @@ DEAF_WITHIN_S: Final = 60.0
 """That minute, seconds."""
 
 
-def note(tag: TagState, gateway_id: str, at_s: float) -> None:
-    """Count a reading of a tag that speaks by itself; the hot path of this module."""
+def note(tag: TagState, gateway_id: str, at_s: float, count: int = 1, span_s: float = 0.0) -> None:
+    """Count a reading of a tag that speaks by itself; the hot path of this module.
+
+    Args:
+        tag: Changed in place.
+        gateway_id: Who heard it.
+        at_s: Event time, seconds.
+        count: Adverts that it stands for.
+        span_s: Time before `at_s` in which they came, seconds; 0 for one.
+    """
     habits = tag.habits
     if habits.since_s is None:
         habits.since_s = at_s
     elif at_s >= habits.since_s - min(0.5 * tag.interval_s, SAME_ADVERT_S):
-        habits.counts[gateway_id] = habits.counts.get(gateway_id, 0) + 1
+        if span_s > at_s - habits.since_s:
+            count = max(round(count * (at_s - habits.since_s) / span_s), 1)
+        habits.counts[gateway_id] = habits.counts.get(gateway_id, 0) + count
 
 
 def note_verdict(tag: TagState, cause: str | None, *, lost: bool) -> None:
@@ -122,15 +133,57 @@ def listened_s(state: State, gateway: GatewayState | None, since_s: float) -> fl
     return max(until_s - max(since_s, gateway.alive_since_s), 0.0)
 
 
+@dataclass(slots=True)
+class Lesson:
+    """What was heard of a tag for a while; the zone in which it was then learns from it.
+
+    Attributes:
+        tag: The tag.
+        order: Running number of the newest job that became due before.
+        since_s: Begin of that while, event time in seconds.
+        until_s: Its end.
+        sent: Adverts sent.
+        counts: Adverts heard, by gateway.
+        heard_s: When each of those gateways last heard it.
+        dark: Gateways that did not listen all the time.
+        zone: Confirmed zone at the end and since when it is; None until that is computed.
+    """
+
+    tag: TagState
+    order: int
+    since_s: float
+    until_s: float
+    sent: float
+    counts: dict[str, int]
+    heard_s: dict[str, float]
+    dark: tuple[str, ...]
+    zone: tuple[str | None, float] | None = None
+
+    def settle(self) -> None:
+        """Take the zone in which the tag is confirmed now."""
+        self.zone = (self.tag.zone_id, self.tag.zone_since_s)
+
+
 def learn(state: State, tag: TagState) -> None:
-    """Take what was heard of a tag since the last time into what is known of it and its zone.
+    """Take what was heard of a tag since the last time into what is known of it and its zone."""
+    lesson = lesson_of(state, tag, 0)
+    if lesson is not None:
+        lesson.settle()
+        teach(state, lesson)
+
+
+def lesson_of(state: State, tag: TagState, order: int) -> Lesson | None:
+    """Take what was heard of a tag since the last time into what is known of it.
 
     Adverts are counted from hearing to hearing: the first is left out and the last counted, so
     that weak links are not flattered by beginning with a hearing.
+
+    Returns:
+        What its zone learns; None if nothing was heard.
     """
     habits = tag.habits
     if habits.since_s is None or tag.active_s is None or not habits.counts:
-        return
+        return None
     since_s, until_s = habits.since_s, tag.active_s
     sent = sent_since(tag)
     names = sorted(habits.rates.keys() | habits.counts.keys())
@@ -143,8 +196,12 @@ def learn(state: State, tag: TagState) -> None:
             rate.expected = rate.expected * keep + min(sent, LONGEST_LESSON)
     while len(habits.rates) > MOST_RATES:
         del habits.rates[min(habits.rates, key=lambda g: (habits.rates[g].heard, g))]
-    _learn_zone(state, tag, sent)
+    counts = habits.counts
+    heard_s = {name: tag.heard.get(name, 0.0) for name in counts}
+    away = [n for n in state.gateways if n not in counts]
+    dark = tuple(n for n in away if not _listened(state, n, since_s, until_s))
     habits.since_s, habits.counts = until_s, {}
+    return Lesson(tag, order, since_s, until_s, sent, counts, heard_s, dark)
 
 
 def sent_since(tag: TagState) -> float:
@@ -164,27 +221,28 @@ def _listened(state: State, gateway_id: str, since_s: float, until_s: float) -> 
     return gateway.last_s >= until_s - state.registry.thresholds.gateway_timeout_s
 
 
-def _learn_zone(state: State, tag: TagState, sent: float) -> None:
-    habits = tag.habits
-    since_s, until_s = habits.since_s or 0.0, tag.active_s or 0.0
-    if tag.zone_id is None or tag.zone_since_s > since_s or sent > LONGEST_LESSON * 4:
+def teach(state: State, lesson: Lesson) -> None:
+    """Let the zone learn in which a tag was all the while; lessons in the order of the log."""
+    zone_id, zone_since_s = lesson.zone or (None, 0.0)
+    sent = lesson.sent
+    if zone_id is None or zone_since_s > lesson.since_s or sent > LONGEST_LESSON * 4:
         return
-    registered = state.registry.zones.get(tag.zone_id)
+    registered = state.registry.zones.get(zone_id)
     if registered is None:
         return
-    zone = state.coverage.get(tag.zone_id)
+    zone = state.coverage.get(zone_id)
     if zone is None or zone.site_id != registered.site_id:
-        zone = state.coverage[tag.zone_id] = ZoneHearing(registered.site_id)
+        zone = state.coverage[zone_id] = ZoneHearing(registered.site_id)
     if zone.expected + sent > 2.0 * ZONE_HALF_LIFE:
         _halve(zone)
     zone.expected += sent
-    zone.at_s = max(zone.at_s, until_s)
-    for name, count in habits.counts.items():
+    zone.at_s = max(zone.at_s, lesson.until_s)
+    for name, count in lesson.counts.items():
         zone.heard[name] = zone.heard.get(name, 0.0) + min(float(count), sent)
-        zone.heard_s[name] = max(zone.heard_s.get(name, 0.0), tag.heard.get(name, 0.0))
-    for name, gateway in state.gateways.items():
-        here = name not in habits.counts and gateway.site_id == zone.site_id
-        if here and not _listened(state, name, since_s, until_s):
+        zone.heard_s[name] = max(zone.heard_s.get(name, 0.0), lesson.heard_s[name])
+    for name in lesson.dark:
+        gateway = state.gateways.get(name)
+        if gateway is not None and gateway.site_id == zone.site_id:
             zone.dark[name] = zone.dark.get(name, 0.0) + sent
 
 

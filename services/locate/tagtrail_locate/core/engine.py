@@ -13,8 +13,9 @@ from datetime import datetime
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
-from tagtrail_locate.core import answers, batteries, ears, sources, zones
+from tagtrail_locate.core import answers, batteries, ears, folds, sources, zones
 from tagtrail_locate.core.clocks import Clock, Clocks, Post
+from tagtrail_locate.core.coverage import Lesson
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.evaluation import Evaluator
 from tagtrail_locate.core.explain import Explanation, explain
@@ -45,6 +46,13 @@ CHOIR_S: Final = 60.0
 again: once they all have, nobody is waited for."""
 
 
+CHOIR_SPANS: Final = 1.5
+"""... or within so many of the times that their items span."""
+
+ALONE: Final = (1, 0.0)
+"""A reading that stands for itself."""
+
+
 class Engine:
     """The memory of one tenant's locate, and how events change it.
 
@@ -60,6 +68,7 @@ class Engine:
         self._registering = Registering(self.state, self._clocks, self._silence)
         self._evaluator = Evaluator(self.state)
         self._jobs: list[Job] = []
+        self._lessons: list[Lesson] = []
         self._owing: set[str] = set()
         self._recorded_at: datetime | None = None
         self._recorded_s = 0.0
@@ -103,10 +112,11 @@ class Engine:
         self._clocks.store()
 
     def _compute(self) -> None:
-        if self._jobs:
+        if self._jobs or self._lessons:
             jobs, self._jobs = self._jobs, []
+            lessons, self._lessons = self._lessons, []
             self._owing.clear()
-            self._evaluator.run(jobs, self.effects)
+            self._evaluator.run(jobs, lessons, self.effects)
 
     def _apply(self, event: Recorded) -> None:
         if event.type in REGISTRATIONS:
@@ -253,7 +263,9 @@ class Engine:
         else:
             level = level_of(self.state.registry, fact, post.shift_db, tag.power_db)
         event_id = event.id
-        reading = (at_s, post.name, level or 0.0, event_id.bytes)
+        samples = fact.samples
+        count, span_s = ALONE if samples is None else folds.fold_of(samples, fact.interval_ms)
+        reading = (at_s, post.name, level or 0.0, event_id.bytes, count, span_s)
         if level is None or not post.counts:
             self._settled(tag)
             self._note_heard(event, tag, [reading], post.site_id)
@@ -287,7 +299,8 @@ class Engine:
             if newest_s - tag.sought_s > sources.lapse_s(self.state, tag):
                 tag.settle_s = min(waits)[0]
             tag.sought_s = newest_s
-        lately_s = newest_s - CHOIR_INTERVALS * min(max(tag.interval_s, 1.0), CHOIR_S)
+        usual_s = min(max(tag.interval_s, 1.0), CHOIR_S)
+        lately_s = newest_s - max(CHOIR_INTERVALS * usual_s, CHOIR_SPANS * tag.span_s)
         tag.choir = len([1 for heard_s in tag.heard.values() if heard_s > lately_s])
         cause = answers.Cause(
             order, event.position, tag.waits_position, tag.waits_event, clock.site_id,
@@ -326,7 +339,7 @@ class Engine:
                 tag.last_heard_s = at_s
             tag.site_id = tag.site_id or site_id
         else:
-            self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id)], site_id)
+            self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id, *ALONE)], site_id)
         if isinstance(fact, Sighting):
             sources.take_read(self.state, self.effects, tag, at_s, fact, event_id)
         elif isinstance(fact, Range):
@@ -342,8 +355,10 @@ class Engine:
     ) -> None:
         """Note that a tag that speaks by itself was heard."""
         learned = False
-        for at_s, name, level, _ in readings:
-            if level and sources.learn_gap(tag, name, at_s, level):
+        for at_s, name, level, _, count, span_s in readings:
+            if span_s or tag.span_s:
+                folds.note(tag, span_s)
+            if level and sources.learn_gap(tag, name, at_s, level, count, span_s):
                 learned = True
         if learned:
             self._silence.learn(tag)
@@ -363,13 +378,22 @@ class Engine:
             due_s, tag_id = heapq.heappop(checks)
             tag = self.state.tags.get(tag_id)
             if tag is not None and tag.check_s == due_s and (tag.site_id or "") == clock.site_id:
-                if tag.waits:
-                    self._fall_due(event, tag, clock)
-                self._settled(tag)
-                self._silence.judge(self.effects, tag, clock.newest_s, event)
-
+                self._judge(event, tag, clock)
         if clock.expiries:
             self._expire(event, clock)
+
+    def _judge(self, event: Recorded, tag: TagState, clock: Clock) -> None:
+        """Judge the silence of a tag, if it is silent."""
+        if not self._silence.is_broken(tag, clock.newest_s) and tag.waits:
+            self._fall_due(event, tag, clock)
+        if not self._silence.is_broken(tag, clock.newest_s):
+            self._compute()
+            self._silence.judge(self.effects, tag, clock.newest_s, event)
+            return
+        lesson = self._silence.judge_later(tag, self.effects.order)
+        if lesson is not None:
+            self._lessons.append(lesson)
+            self._owing.add(tag.tag_id)
 
     def _expire(self, event: Recorded, clock: Clock) -> None:
         """Give up the zones of tags for which there was no evidence for too long."""
@@ -377,6 +401,10 @@ class Engine:
             _, tag_id = heapq.heappop(clock.expiries)
             tag = self._tags.get(tag_id)
             if tag is None or tag.waits:
+                continue
+            least_s = tag.sought_s + (self._clocks.timeout_s or 0.0)
+            if least_s > clock.newest_s:
+                heapq.heappush(clock.expiries, (least_s, tag_id))
                 continue
             self._settled(tag)
             fence = self.state.registry.thresholds.fence_of(clock.site_id, tag.radio.zone_id)

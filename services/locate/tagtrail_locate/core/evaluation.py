@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tagtrail_locate.core import answers, sources, zones
+from tagtrail_locate.core import answers, coverage, sources, zones
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.jobs import Course, Job, by_rounds
 from tagtrail_locate.core.site_model import Answers, SiteModel, model_of
@@ -25,6 +25,7 @@ class Evaluator:
         self._models: dict[str, tuple[int, SiteModel | None]] = {}
         self._fences: dict[tuple[str, str | None], FullFence] = {}
         self._fences_of: Thresholds | None = None
+        self._lessons: dict[str, list[coverage.Lesson]] = {}
 
     def model(self, site_id: str) -> SiteModel | None:
         """Return the filter of a site as it is configured now; None if it can tell no zone."""
@@ -55,13 +56,19 @@ class Evaluator:
         if track is not None and model is not None and track.form == model.form:
             track.head = model.unheard(track.head, gateway_id)
 
-    def run(self, jobs: Sequence[Job], effects: Effects) -> None:
+    def run(
+        self, jobs: Sequence[Job], lessons: Sequence[coverage.Lesson], effects: Effects
+    ) -> None:
         """Compute jobs, and write out what follows.
 
         Args:
             jobs: In the order in which they became due.
+            lessons: What zones learn, in the order of the log.
             effects: Rows and facts are added.
         """
+        self._lessons = {}
+        for lesson in lessons:
+            self._lessons.setdefault(lesson.tag.tag_id, []).append(lesson)
         for turn in by_rounds(jobs):
             by_site: dict[str, list[Job]] = {}
             for job in turn:
@@ -70,6 +77,10 @@ class Evaluator:
                 model = self.model(site_id)
                 if model is not None:
                     self._run(model, own, effects)
+        for lesson in lessons:
+            if lesson.zone is None:
+                lesson.settle()
+            coverage.teach(self._state, lesson)
 
     def _run(self, model: SiteModel, jobs: list[Job], effects: Effects) -> None:
         thresholds = self._state.registry.thresholds
@@ -101,6 +112,9 @@ class Evaluator:
         """Let what the filter says decide; it says nothing new about a tag that rests for long."""
         job, track = course.job, course.track
         tag, hold = job.tag, job.tag.radio
+        for lesson in self._lessons.get(tag.tag_id, ()):
+            if lesson.zone is None and lesson.order < job.order:
+                lesson.settle()
         if track.head_s > tag.now_s:
             tag.now_s = track.head_s
         hold.heard_s = tag.now_s

@@ -37,8 +37,8 @@ class Silence:
             site_id: Site of those gateways.
         """
         heard, newest_s = tag.heard, 0.0
-        for at_s, name, _, _ in readings:
-            coverage.note(tag, name, at_s)
+        for at_s, name, _, _, count, span_s in readings:
+            coverage.note(tag, name, at_s, count, span_s)
             if at_s > heard.get(name, 0.0):
                 heard[name] = at_s
             if at_s > newest_s:
@@ -71,6 +71,19 @@ class Silence:
         """Have a tag's silence judged when its site's time has come that far."""
         tag.check_s = watermark_s
         heapq.heappush(self._clocks.of(tag.site_id or "").checks, (watermark_s, tag.tag_id))
+
+    def is_broken(self, tag: TagState, watermark_s: float) -> bool:
+        """Tell whether a present tag was heard so lately that there is nothing to judge."""
+        if tag.presence != "present" or tag.habits.lost or tag.active_s is None:
+            return False
+        sources.refresh(self._state, tag)
+        return watermark_s - tag.active_s < tag.overdue_s
+
+    def judge_later(self, tag: TagState, order: int) -> coverage.Lesson | None:
+        """Have a tag judged once it may be overdue; returns what its zone learns meanwhile."""
+        lesson = coverage.lesson_of(self._state, tag, order)
+        self.check_at(tag, (tag.active_s or 0.0) + tag.overdue_s)
+        return lesson
 
     def judge(self, effects: Effects, tag: TagState, watermark_s: float, event: Recorded) -> None:
         """Judge a tag's silence now."""
