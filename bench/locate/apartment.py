@@ -17,9 +17,11 @@ from bench.locate.following import Packets, follow
 from bench.locate.output import Fix, rows, runs
 from tagtrail_locate.core.grid import Grid, grid_over
 from tagtrail_locate.core.grid_filter import FilterSettings, GridFilter
+from tagtrail_locate.core.grid_motion import Gait
 from tagtrail_locate.core.radio_map import Survey, map_of_survey
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 CELL_M: Final = 0.4
 """Half a door; finer cells moved no figure by more than 0.02 m."""
@@ -30,8 +32,17 @@ PLACE_M: Final = 0.5
 TAG_HEIGHT_M: Final = 1.3
 """The robot's pole, as the README says."""
 
-CLOCK_PER_S: Final = 65536.0
-"""Ticks of the anchors' 16-bit clock: it wraps once a second."""
+CLOCK_TICKS: Final = 65536
+"""Ticks per second of the anchors' 16-bit clock, which therefore wraps once a second."""
+
+SAME_TICKS: Final = CLOCK_TICKS // 20
+"""Within a report the antennas' rows of one packet may stand in either order."""
+
+LATENCIES_S: Final = tuple(0.1 * step for step in range(21))
+"""Candidates of the time that a report takes to the server."""
+
+MOVING_M_PER_S: Final = 0.05
+"""Slower than this, a robot stands and its place only trembles."""
 
 
 class Walk(NamedTuple):
@@ -55,11 +66,48 @@ def predict(
     del radio
     names = antennas_of(calibrate)
     walks = [walk for path in runs(calibrate, "runs/*.ble.csv") if (walk := walk_of(path, names))]
-    tracker = tracker_of(calibrate, names, walks, FilterSettings(follow_paths=True))
+    latency_s = latency_of(walks)
+    walks = [walk._replace(packets=walk.packets.earlier(latency_s)) for walk in walks]
+    gait = Gait(walk_m_per_s=speed_of(walks))
+    tracker = tracker_of(calibrate, names, walks, FilterSettings(follow_paths=True, gait=gait))
     for path in runs(evaluate, "runs/*.ble.csv"):
         run = path.name.removesuffix(".ble.csv")
-        for moment in follow(tracker, packets_of(path, names), delay_s):
+        packets = packets_of(path, names).earlier(latency_s)
+        for moment in follow(tracker, packets, delay_s):
             yield Fix(label, run, moment.at_s, moment.x_m, moment.y_m, moment.zone)
+
+
+def latency_of(walks: list[Walk]) -> float:
+    """Return how long after its last packet a report comes, seconds.
+
+    With the right latency the levels heard in a square scatter least.
+    """
+
+    def scatter(latency_s: float) -> float:
+        heard = [known_places(walk, walk.packets.earlier(latency_s)) for walk in walks]
+        square, gateway, level = (np.concatenate(column) for column in zip(*heard, strict=True))
+        key = np.column_stack([square, gateway])
+        _, index, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+        index = index.reshape(-1)
+        away = level - (np.bincount(index, level) / count)[index]
+        return float(away @ away) / max(len(level) - len(count), 1)
+
+    return min(LATENCIES_S, key=scatter)
+
+
+def speed_of(walks: list[Walk]) -> float:
+    """Return how fast the tag goes while it walks straight on, metres per second.
+
+    That is the upper quartile over seconds in which it moves: the others hold turns and starts.
+    """
+    speeds = []
+    for walk in walks:
+        seconds = np.arange(walk.at_s[0], walk.at_s[-1], 1.0)
+        way = np.diff(places_at(walk, seconds), axis=0)
+        speeds.append(np.sqrt(np.sum(way * way, axis=1)))
+    speed = np.concatenate(speeds)
+    moving = speed[speed > MOVING_M_PER_S]
+    return float(np.quantile(moving, 0.75)) if len(moving) else Gait().walk_m_per_s
 
 
 def antennas_of(folder: Path) -> tuple[str, ...]:
@@ -105,36 +153,42 @@ def packets_of(path: Path, names: tuple[str, ...]) -> Packets:
     """Return the packets of a run in the order in which they were sent.
 
     An anchor reports once a second: a packet came as long before the last one of its report as
-    the anchor's clock says.
+    the anchor's clock says. Anchors that the calibration does not know are passed over.
     """
     reports: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in rows(path):
-        reports.setdefault((row["t"], row["anchor"]), []).append(row)
+        if row["rssi"] and f"{row['anchor']}.{row['antenna']}" in names:
+            reports.setdefault((row["t"], row["anchor"]), []).append(row)
     read = []
     for (t, anchor), report in reports.items():
         last = int(report[-1]["ble_ts"])
         for row in report:
-            age_s = (last - int(row["ble_ts"])) % int(CLOCK_PER_S) / CLOCK_PER_S
+            ticks = (last - int(row["ble_ts"]) + SAME_TICKS) % CLOCK_TICKS - SAME_TICKS
+            age_s = max(ticks, 0) / CLOCK_TICKS
             gateway = names.index(f"{anchor}.{row['antenna']}")
             read.append((float(t) - age_s, float(t), gateway, float(row["rssi"])))
-    sent, known, gateway_of, level = zip(*sorted(read), strict=True)
-    return Packets(np.array(sent), np.array(gateway_of), np.array(level), np.array(known))
+    return Packets.of(read)
 
 
 def survey_of(walks: list[Walk]) -> Survey:
     """Return what was heard while the robot was known to be in each square."""
-    square, gateway, level = [], [], []
-    for walk in walks:
-        heard = walk.packets
-        timed = (heard.at_s >= walk.at_s[0]) & (heard.at_s <= walk.at_s[-1])
-        place = np.stack(
-            [np.interp(heard.at_s[timed], walk.at_s, walk.places_m[:, axis]) for axis in (0, 1)], 1
-        )
-        square.append(np.floor(place / PLACE_M).astype(np.int64))
-        gateway.append(heard.gateway[timed])
-        level.append(heard.level_db[timed])
-    squares, index = np.unique(np.concatenate(square), axis=0, return_inverse=True)
+    heard = [known_places(walk, walk.packets) for walk in walks]
+    square, gateway, levels = (np.concatenate(column) for column in zip(*heard, strict=True))
+    squares, index = np.unique(square, axis=0, return_inverse=True)
     height = np.full(len(squares), TAG_HEIGHT_M)
     places = np.column_stack([(squares + 0.5) * PLACE_M, height])
-    levels = np.concatenate(level)
-    return Survey(places, index.reshape(-1), np.concatenate(gateway), levels, np.ones(len(levels)))
+    return Survey(places, index.reshape(-1), gateway, levels, np.ones(len(levels)))
+
+
+def known_places(walk: Walk, heard: Packets) -> tuple[Indices, Indices, Floats]:
+    """Return square (n, 2), gateway (n,) and level (n,) of what was heard while the way is known."""
+    timed = (heard.at_s >= walk.at_s[0]) & (heard.at_s <= walk.at_s[-1])
+    square = np.floor(places_at(walk, heard.at_s[timed]) / PLACE_M).astype(np.intp)
+    return square, heard.gateway[timed], heard.level_db[timed]
+
+
+def places_at(walk: Walk, moments: Floats) -> Floats:
+    """Return where the robot was at some moments within its run, shape (k, 2), metres."""
+    columns = [np.interp(moments, walk.at_s, walk.places_m[:, axis]) for axis in (0, 1)]
+    places: Floats = np.stack(columns, axis=1)
+    return places

@@ -102,9 +102,9 @@ def survey_of(path: Path, names: tuple[str, ...]) -> Survey:
 
 
 def packets_of(path: Path, names: tuple[str, ...]) -> Packets:
-    """Return the packets of a run in the order of time."""
-    read = sorted(
-        (float(row["t"]), names.index(row["gateway"]), float(row["rssi"])) for row in rows(path)
+    """Return the packets of a run; gateways that the calibration does not know are passed over."""
+    return Packets.of(
+        (float(row["t"]), float(row["t"]), names.index(row["gateway"]), float(row["rssi"]))
+        for row in rows(path)
+        if row["rssi"] and row["gateway"] in names
     )
-    at_s, gateway, level = zip(*read, strict=True)
-    return Packets(np.array(at_s), np.array(gateway), np.array(level), np.array(at_s))

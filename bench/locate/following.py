@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from tagtrail_locate.core.grid_filter import Evidence, GridFilter
 from tagtrail_locate.core.grid_place import Place
 
 Floats = npt.NDArray[np.float64]
+Singles = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 TICK_S: Final = 0.25
@@ -36,11 +37,26 @@ class Packets(NamedTuple):
     level_db: Floats
     known_s: Floats
 
-    def as_known(self) -> Packets:
-        """Return the packets as if each were sent when it became known."""
-        order = np.argsort(self.known_s, kind="stable")
-        known = self.known_s[order]
-        return Packets(known, self.gateway[order], self.level_db[order], known)
+    @classmethod
+    def of(cls, read: Iterable[tuple[float, float, int, float]]) -> Packets:
+        """Return packets read in any order: sent, known (seconds), gateway, level (dBm)."""
+        columns = np.array(sorted(read), dtype=np.float64).reshape(-1, 4).T
+        sent, known, gateway, level = columns
+        return cls(sent, gateway.astype(np.intp), level, known)
+
+    def earlier(self, seconds: float) -> Packets:
+        """Return packets that were sent earlier than thought, and became known when they did."""
+        return self._replace(at_s=self.at_s - seconds)
+
+    def complete_s(self, moments: Floats) -> Floats:
+        """Return until when all that was sent is known at each moment, shape (k,), seconds.
+
+        Infinite once nothing is left to come.
+        """
+        latest = np.maximum.accumulate(self.known_s)
+        first_open = np.searchsorted(latest, moments, side="right")
+        complete: Floats = np.append(self.at_s, np.inf)[first_open]
+        return complete
 
 
 class Moment(NamedTuple):
@@ -62,11 +78,14 @@ class Moment(NamedTuple):
 
 
 def follow(tracker: GridFilter, packets: Packets, delay_s: float) -> list[Moment]:
-    """Return an answer every `TICK_S`, each from packets that are known `delay_s` after it."""
-    late_s = float(np.max(packets.known_s - packets.at_s))
-    if late_s > delay_s:
-        packets, late_s = packets.as_known(), 0.0
-    first, last = float(packets.at_s[0]), float(packets.at_s[-1])
+    """Return an answer every `TICK_S`, each from packets that are known `delay_s` after it.
+
+    The first is for the moment when the first packet was sent, the last for when the last became
+    known; without packets there is none.
+    """
+    if not len(packets.at_s):
+        return []
+    first, last = float(packets.at_s[0]), float(packets.known_s.max())
     count = int(np.ceil((last - first) / TICK_S)) + 1
     ticks: Floats = first + TICK_S * np.arange(count, dtype=np.float64)
     belief, masses, heard = tracker.start(1), [], []
@@ -74,14 +93,43 @@ def follow(tracker: GridFilter, packets: Packets, delay_s: float) -> list[Moment
         belief, evidence = tracker.step_with_evidence(belief, *part)
         masses.append(belief.mass[0])
         heard.append(evidence)
-    lag = int(np.floor((delay_s - late_s) / TICK_S + 1e-9))
+    # A packet sent at the very moment until which all is known is not known itself.
+    complete = np.searchsorted(ticks, packets.complete_s(ticks + delay_s), side="left") - 1
     moments: list[Moment] = []
-    for start in range(0, len(ticks), WINDOWS):
-        rows = range(start, min(start + WINDOWS, len(ticks)))
-        later = [_stacked(heard, [row + ahead for row in rows]) for ahead in range(1, lag + 1)]
-        mass = tracker.smoothed(np.stack([masses[row] for row in rows]), later)
-        moments.extend(_moments(tracker, ticks[rows.start : rows.stop], tracker.summary(mass)))
+    for start in range(0, count, WINDOWS):
+        rows = np.arange(start, min(start + WINDOWS, count))
+        mass = _known(tracker, masses, heard, rows, complete[rows])
+        moments.extend(_moments(tracker, ticks[rows], tracker.summary(mass)))
     return moments
+
+
+def _known(
+    tracker: GridFilter,
+    masses: list[Singles],
+    heard: list[Evidence],
+    rows: Indices,
+    complete: Indices,
+) -> Singles:
+    """Return what is believed about the moments `rows`, given all that was heard until `complete`.
+
+    What is complete only up to an earlier moment is moved on from there.
+    """
+    base = np.clip(np.minimum(rows, complete), 0, None)
+    lags = complete - base
+    later = [
+        _stacked(
+            heard,
+            [row + ahead if ahead <= lag else None for row, lag in zip(base, lags, strict=True)],
+        )
+        for ahead in range(1, int(lags.max()) + 1)
+    ]
+    none_yet = tracker.start(1).mass[0]
+    known = [
+        masses[row] if upto >= 0 else none_yet for row, upto in zip(base, complete, strict=True)
+    ]
+    mass = tracker.smoothed(np.stack(known), later)
+    ahead_s = TICK_S * (rows - base)
+    return tracker.predict(mass, ahead_s) if ahead_s.any() else mass
 
 
 def _ticks(
@@ -99,10 +147,10 @@ def _ticks(
         begin, before = end, at_s
 
 
-def _stacked(heard: list[Evidence], rows: list[int]) -> Evidence:
-    """Return the evidence of several steps as rows; beyond the end nothing happens or is heard."""
+def _stacked(heard: list[Evidence], rows: list[int | None]) -> Evidence:
+    """Return the evidence of several steps as rows; at None nothing happens or is heard."""
     silent = Evidence(np.zeros(1), np.ones_like(heard[0].likelihood))
-    picked = [heard[row] if row < len(heard) else silent for row in rows]
+    picked = [silent if row is None else heard[row] for row in rows]
     return Evidence(
         np.concatenate([one.dt_s for one in picked]),
         np.concatenate([one.likelihood for one in picked]),
