@@ -22,6 +22,8 @@ from tagtrail_kernel.settings import KernelSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 SLOW_MS = 20_000
+CAPTIONS = ("How probable each zone is", "What the gateways heard")
+BLANKS = re.compile(r"NaN|undefined|null|Invalid|\{\w+\}")
 
 REGISTRATIONS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/sites", {"site_id": "hall", "name": "Hall", "outline_m": [[0, 0], [30, 0], [30, 10], [0, 10]]}),
@@ -122,7 +124,15 @@ async def test_a_sighting_reaches_the_screen_with_stock_reason_and_alert(
             await tag.click()
             panel = page.locator("#panel")
             await expect(panel).to_contain_text("Olive oil")
-            await expect(panel.locator(".evidence")).to_contain_text("gw-store")
+            zones, heard = (panel.locator(".evidence", has_text=words) for words in CAPTIONS)
+            await expect(zones.locator("tbody tr").first).to_contain_text("Store (its zone)")
+            await expect(heard.locator("tbody tr").first).to_contain_text("gw-store")
+            await expect(heard.locator("tbody tr").first).to_contain_text("-55")
+            await expect(panel.locator(".verdict")).to_contain_text("Store")
+            await expect(panel).to_contain_text("missing after 2 min at the earliest")
             await expect(panel.locator(".trail li")).to_have_count(2)
+            assert not BLANKS.search(await panel.inner_text())
+            gateway = page.locator('#gateways tr[data-gateway="gw-store"]')
+            await expect(gateway).to_contain_text("listening")
             await page.close()
     assert [c for c in complaints if "ERR_NETWORK_CHANGED" not in c] == []

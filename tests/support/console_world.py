@@ -17,6 +17,7 @@ import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CollectorRegistry
+from tests.support.console_answers import at, coverage_of, explanation, health_of
 
 from tagtrail_console.service import build
 from tagtrail_console.settings import ConsoleSettings
@@ -58,17 +59,14 @@ SKUS = {
 TAG_COUNT = 32
 
 
-def at(when: datetime) -> str:
-    """Return a time as the services write it."""
-    return when.isoformat().replace("+00:00", "Z")
-
-
 @dataclass
 class World:
     """What the services would know, and who listens.
 
     Attributes:
         position: End of the log.
+        explained: Explanations that are not the usual one, by tag.
+        health: Word for gateways that are not healthy, by gateway; "deaf" is told by coverage only.
         cut: Set to end every open stream; new ones are refused while it is set.
     """
 
@@ -82,6 +80,8 @@ class World:
     places: dict[str, Json] = field(default_factory=dict)
     alerts: dict[str, Json] = field(default_factory=dict)
     history: dict[str, list[Json]] = field(default_factory=dict)
+    explained: dict[str, Json] = field(default_factory=dict)
+    health: dict[str, str] = field(default_factory=lambda: {"gw-cold": "silent"})
     cut: asyncio.Event = field(default_factory=asyncio.Event)
     acknowledged_with: list[str | None] = field(default_factory=list)
     _told: list[tuple[str, int, Json]] = field(default_factory=list)
@@ -160,7 +160,7 @@ class World:
     def _passage(tag_id: str, zone_id: str | None, when: str) -> Json:
         return {
             "at": when, "tag_id": tag_id, "zone_id": zone_id, "from_zone_id": None,
-            "method": "ble_zone", "reason": "candidate_confirmed",
+            "method": "ble_zone", "reason": "left_beyond_tolerance", "confidence": 0.94,
         }  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def _add_places(router: APIRouter, world: World) -> None:
     async def explain(tag_id: str) -> Json:
         if tag_id not in world.places:
             raise NotFoundError(f"no tag {tag_id}")
-        return explanation(world, tag_id)
+        return world.explained.get(tag_id) or explanation(world.places[tag_id], world.clock.now())
 
     @router.get("/tags/{tag_id}/history", dependencies=[reader])
     async def history(tag_id: str) -> Json:
@@ -317,37 +317,12 @@ def _add_places(router: APIRouter, world: World) -> None:
 
     @router.get("/gateways/health", dependencies=[reader])
     async def health() -> Json:
-        now = world.clock.now()
-        items = [
-            {"gateway_id": g["gateway_id"], "site_id": g["site_id"],
-             "state": "silent" if g["gateway_id"] == "gw-cold" else "healthy",
-             "last_heard_at": at(now - timedelta(seconds=600 if g["gateway_id"] == "gw-cold" else 1))}
-            for g in world.gateways
-        ]  # fmt: skip
-        return _page(world, items)
+        return _page(world, [health_of(g, world.health, world.clock.now()) for g in world.gateways])
 
-
-def explanation(world: World, tag_id: str) -> Json:
-    """Return what locate answers about a tag that it knows by signal strength."""
-    place = world.places[tag_id]
-    return {
-        "tag_id": tag_id, "zone_id": place["zone_id"], "method": place["method"],
-        "because": "the freshest source decides: another zone led by the margin for long enough",
-        "configuration": "7", "evidence": ["e1", "e2", "e3"], "conflict": [],
-        "candidates": [
-            {"zone_id": place["zone_id"], "gateway_id": "gw-out", "distance_m": 3.42,
-             "probability": place["confidence"]},
-            {"zone_id": "aisle-a", "gateway_id": "gw-aisle", "distance_m": 11.8,
-             "probability": round(1 - place["confidence"], 4)},
-        ],
-        "ranging": None,
-        "not_heard": [
-            {"gateway_id": "gw-pack", "silent_s": 95.0, "expected_within_s": 12.0,
-             "gateway_alive": True}
-        ],
-        "presence": {"state": place["presence"], "expected_interval_s": 10.0,
-                     "overdue_after_s": 90.0, "missing_after_s": 600.0},
-    }  # fmt: skip
+    @router.get("/sites/{site_id}/coverage", dependencies=[reader])
+    async def coverage(site_id: str) -> Json:
+        gateways = [g for g in world.gateways if g["site_id"] == site_id]
+        return coverage_of(gateways, world.health, world.clock.now())
 
 
 def _add_alerts(router: APIRouter, world: World) -> None:

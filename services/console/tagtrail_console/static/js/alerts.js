@@ -2,6 +2,7 @@
 import { ageElement, ageOf, inWords } from "./ages.js";
 import { post } from "./api.js";
 import { announce, byId, h } from "./dom.js";
+import { presenceLine } from "./presence.js";
 import { t } from "./texts.js";
 
 const RANK = { critical: 0, warning: 1, info: 2 };
@@ -35,7 +36,7 @@ export class AlertList {
     }
     const list = byId("alerts");
     alerts.forEach((alert, index) => {
-      const key = JSON.stringify([alert, this.busy.get(alert.id), this.model.tagOf(alert)]);
+      const key = JSON.stringify([alert, this.busy.get(alert.id), this.#tag(alert)]);
       let item = this.items.get(alert.id);
       if (item?.key !== key) {
         const next = { element: this.#item(alert), key };
@@ -66,9 +67,17 @@ export class AlertList {
     look();
   }
 
+  /** Return what an alert shows of its tag, as the tag is now; null without one. */
+  #tag(alert) {
+    const id = this.model.tagOf(alert);
+    const tag = this.model.tags.get(id);
+    return { id, heard: tag?.heardAt ?? null, grade: tag ? this.model.gradeOf(tag) : null, silence: tag?.silence ?? null };
+  }
+
   #item(alert) {
     const busy = this.busy.get(alert.id);
     const tagId = this.model.tagOf(alert);
+    const tag = this.model.tags.get(tagId);
     const title = tagId
       ? h("button", { type: "button", class: "link", onclick: (event) => this.onTag(tagId, event.target) }, alert.title)
       : h("span", {}, alert.title);
@@ -81,6 +90,8 @@ export class AlertList {
         ageElement(alert.firedAt, this.model.site?.timeZone, (time) => t("alert.for", { age: inWords(ageOf(time) ?? 0) }))),
       alert.where ? h("p", {}, h("b", {}, t("alert.where")), " ", alert.where) : null,
       alert.why ? h("p", {}, alert.why) : null,
+      alert.cause ? h("p", {}, h("b", {}, t("alert.cause")), " ", alert.cause) : null,
+      tag && tag.heardAt !== null ? h("p", { class: "now" }, h("b", {}, t("alert.now")), " ", presenceLine(this.model, tag)) : null,
       alert.next ? h("p", {}, h("b", {}, t("alert.next")), " ", alert.next) : null,
       busy?.error ? h("p", { class: "fault", role: "alert" }, busy.error) : null,
       alert.state === "open" && this.may

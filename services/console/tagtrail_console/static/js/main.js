@@ -3,6 +3,7 @@ import { ageOf, ago, inWords, tick } from "./ages.js";
 import { AlertList } from "./alerts.js";
 import { get, list, serverNow, url } from "./api.js";
 import { byId, gathered, h } from "./dom.js";
+import { GatewayList } from "./gateways.js";
 import { drawLegend } from "./legend.js";
 import { Model } from "./model.js";
 import { Panel } from "./panel.js";
@@ -17,6 +18,7 @@ const DRAW_MS = 200;
 const HEALTH_MS = 15_000;
 const HIDDEN_MS = 60_000;
 const SETTLE_MS = 700;
+const REASON_MS = 5_000;
 const SILENT_S = 120;
 const FAMILIES = "place,stock,registry,shipment,alert";
 const MOST_RETRIES = 20;
@@ -38,6 +40,7 @@ const openTag = (id, opener) => {
 };
 const plan = new Plan(byId("plan"), model, { onTag: openTag, onHint: hint });
 const tags = new TagList(model, openTag);
+const gateways = new GatewayList(model);
 const linked = address.get("alert");
 const alerts = new AlertList(model, { onTag: openTag, onChange: () => loadAlerts(), linked });
 
@@ -137,9 +140,22 @@ async function elsewhere(items) {
 
 async function loadHealth() {
   if (!model.site) return;
-  const { items } = await list("/v1/gateways/health", { site_id: model.site.id });
-  model.setHealth(items);
+  const site_id = model.site.id;
+  const [{ items }, map] = await Promise.all([
+    list("/v1/gateways/health", { site_id }), get(`/v1/sites/${encodeURIComponent(site_id)}/coverage`).catch(() => ({})),
+  ]);
+  if (site_id !== model.site?.id) return;
+  model.setHealth(items, map.gateways ?? []);
   plan.drawGateways();
+  gateways.draw();
+}
+
+const awaited = new Set(["health", "events"]);
+
+/** Note that a part of the page was filled for the first time; nothing moves any more once all were. */
+function arrived(part) {
+  awaited.delete(part);
+  if (!awaited.size) requestAnimationFrame(() => (document.body.dataset.filled = "yes"));
 }
 
 /** Show another site: its streams load everything first, and again whenever they were away. */
@@ -164,6 +180,7 @@ function drawEmpty() {
 const redraw = gathered(() => requestAnimationFrame(() => {
   plan.drawTags();
   tags.draw();
+  alerts.draw();
   panel.draw();
   drawEmpty();
   drawFreshness();
@@ -183,6 +200,7 @@ const renewSites = gathered(() => named(loadSites().then(() => {
 const renewStock = gathered(() => named(loadStock(changedAt)), SETTLE_MS);
 const renewAlerts = gathered(() => named(loadAlerts(changedAt)), SETTLE_MS / 2);
 const renewPanel = gathered(() => panel.refresh(), SETTLE_MS);
+const renewReason = gathered(() => named(panel.explain()), REASON_MS);
 
 const places = new Stream(
   async () => {
@@ -191,7 +209,7 @@ const places = new Stream(
     plan.renewSite();
     redraw();
     openAsked();
-    named(loadHealth());
+    named(loadHealth()).finally(() => arrived("health"));
     return url("/v1/places/stream", { site_id: model.site?.id, after: position });
   },
   (event) => {
@@ -207,7 +225,7 @@ function takePlace(item) {
   const tag = model.setPlace(item);
   if (tag === null) return;
   if (unknown) renewPlan();
-  if (tag.zoneId !== before && panel.id === tag.id) renewPanel();
+  if (panel.id === tag.id) tag.zoneId === before ? renewReason() : renewPanel();
   redraw();
 }
 
@@ -216,6 +234,7 @@ const events = new Stream(
     await siteKnown();
     const { position } = await get("/v1/log/head");
     await Promise.all([loadStock(), loadAlerts()]);
+    arrived("events");
     return url("/v1/events/stream", { families: FAMILIES, after: position });
   },
   (event) => {
@@ -232,6 +251,7 @@ function takeEvent({ type, data }, position) {
   if (type.startsWith("site.")) renewSites();
   if (type === "tag.presence_changed") {
     model.setPresence(data);
+    if (panel.id === data.tag_id) renewPanel();
     return redraw();
   }
   if (/\.(registered|retired)$/.test(type)) renewPlan();

@@ -1,11 +1,12 @@
 // What the page knows, in one place. The services' JSON is read here and nowhere else.
-import { ageOf } from "./ages.js";
+import { ageOf, timeOf as time } from "./ages.js";
 import { compare } from "./texts.js";
 
 /** A tag that was silent for longer is drawn grey until the services say more, seconds. */
 const QUIET_S = 300;
 
-const time = (text) => (text ? Date.parse(text) : null);
+/** States of a gateway that is not heard itself. */
+const GONE = new Set(["never_heard", "offline", "silent"]);
 
 export class Model {
   constructor() {
@@ -27,7 +28,7 @@ export class Model {
     this.here = null;
     this.alerts = [];
     this.position = null;
-    this.known = { plan: false, places: false, stock: false, alerts: false };
+    this.known = { plan: false, places: false, stock: false, alerts: false, health: false };
   }
 
   setZones(items) {
@@ -42,17 +43,33 @@ export class Model {
     this.gateways = new Map(items.map((g) => [g.gateway_id, {
       id: g.gateway_id, name: g.name || g.gateway_id, zoneId: g.zone_id ?? null,
       x: g.x_m ?? null, y: g.y_m ?? null, health: before.get(g.gateway_id)?.health ?? "unknown",
-      heardAt: before.get(g.gateway_id)?.heardAt ?? null,
+      heardAt: before.get(g.gateway_id)?.heardAt ?? null, perMinute: before.get(g.gateway_id)?.perMinute ?? null,
+      tags: before.get(g.gateway_id)?.tags ?? null, ahead_s: before.get(g.gateway_id)?.ahead_s ?? null,
+      needed: before.get(g.gateway_id)?.needed ?? [],
     }]));
   }
 
-  setHealth(items) {
+  /**
+   * Take how the gateways are. A gateway that lives may still be deaf: only the coverage map tells.
+   *
+   * @param items Of `/v1/gateways/health`.
+   * @param coverage Gateways of `/v1/sites/{id}/coverage`; empty if it could not be had.
+   */
+  setHealth(items, coverage = []) {
+    const ears = new Map(coverage.map((g) => [g.gateway_id, g]));
     for (const item of items) {
       const gateway = this.gateways.get(item.gateway_id);
       if (!gateway) continue;
-      gateway.health = item.state;
+      const ear = ears.get(item.gateway_id);
+      const living = !GONE.has(item.state);
+      gateway.health = living && ear?.state === "deaf" ? "deaf" : item.state;
       gateway.heardAt = time(item.last_heard_at);
+      gateway.perMinute = item.sightings_per_min ?? null;
+      gateway.tags = item.tags_heard ?? null;
+      gateway.ahead_s = item.clock_ahead_s ?? null;
+      gateway.needed = ear?.blind_without_it ?? [];
     }
+    this.known.health = true;
   }
 
   setAssets(items) {
@@ -91,17 +108,30 @@ export class Model {
     if (tag.siteId !== (item.site_id ?? null)) this.here = null;
     Object.assign(tag, {
       siteId: item.site_id ?? null, zoneId: item.zone_id ?? null,
-      x: item.x_m ?? null, y: item.y_m ?? null, accuracy: item.accuracy_m ?? null,
+      x: item.x_m ?? null, y: item.y_m ?? null, accuracy: item.accuracy_m ?? null, radius95: item.radius_95_m ?? null,
       method: item.method ?? "ble_zone", confidence: item.confidence ?? null,
       since: time(item.since_at), heardAt, presence: item.presence ?? null,
     });
+    if (tag.silence?.state !== tag.presence) tag.silence = null;
     return tag;
   }
 
-  /** Take a judgement about a tag's silence. */
+  /** Take a judgement about a tag's silence, as the log tells it when it changes. */
   setPresence(item) {
     const tag = this.tags.get(item.tag_id);
-    if (tag) tag.presence = item.state;
+    if (!tag) return;
+    tag.presence = item.state;
+    tag.silence = { state: item.state, cause: item.cause ?? null, gone: item.gone_probability ?? null, lost: item.lost === true };
+  }
+
+  /** Take the judgement that an explanation holds; `report` is null for tags whose silence means nothing. */
+  learnPresence(id, report) {
+    const tag = this.tags.get(id);
+    if (!tag || !report || report.state !== tag.presence) return;
+    tag.silence = {
+      state: report.state, cause: report.state === "present" ? null : report.cause ?? null,
+      gone: report.state === "present" ? null : report.gone_probability ?? null, lost: report.grade === "lost",
+    };
   }
 
   setStock(items) {
@@ -120,7 +150,7 @@ export class Model {
   setAlerts(items) {
     this.alerts = items.map((a) => ({
       id: a.alert_id, state: a.state === "open" && this.acknowledged.has(a.alert_id) ? "acknowledged" : a.state, severity: a.severity ?? "warning", title: a.title,
-      what: a.what ?? null, where: a.where ?? null, why: a.why ?? null, next: a.next_step ?? null,
+      what: a.what ?? null, where: a.where ?? null, why: a.why ?? null, next: a.next_step ?? null, cause: a.cause ?? null,
       firedAt: time(a.fired_at ?? a.since_at), sinceAt: time(a.since_at),
       tagId: a.tag_id ?? null, assetId: a.asset_id ?? null, siteId: a.site_id ?? null,
     }));
@@ -155,10 +185,20 @@ export class Model {
     return this.zones.get(zoneId)?.name ?? zoneId;
   }
 
+  gatewayName(id) {
+    return this.gateways.get(id)?.name ?? id;
+  }
+
   /** What a dot's colour tells: present, overdue, missing, unobservable, or quiet. */
   stateOf(tag) {
     if (tag.presence !== null && tag.presence !== "present") return tag.presence;
     return (ageOf(tag.heardAt) ?? Infinity) > QUIET_S ? "quiet" : "present";
+  }
+
+  /** What a tag's state is called: as `stateOf`, but a missing tag that nobody need wait for is lost. */
+  gradeOf(tag) {
+    const state = this.stateOf(tag);
+    return state === "missing" && tag.silence?.lost ? "lost" : state;
   }
 
   newestHeard() {
@@ -185,8 +225,8 @@ export class Model {
     if (!this.tags.has(id)) {
       this.tags.set(id, {
         id, label: null, model: null, assetId: null, siteId: null, zoneId: null,
-        x: null, y: null, accuracy: null, method: "ble_zone", confidence: null, since: null,
-        heardAt: null, presence: null,
+        x: null, y: null, accuracy: null, radius95: null, method: "ble_zone", confidence: null, since: null,
+        heardAt: null, presence: null, silence: null,
       });
     }
     return this.tags.get(id);

@@ -3,9 +3,11 @@
 import { ago } from "./ages.js";
 import { s } from "./dom.js";
 import { bounds, stretch } from "./geometry.js";
+import { healthWords } from "./gateways.js";
 import { shapeOf } from "./legend.js";
+import { causeWords } from "./reasons.js";
 import { LABEL_PX, NOWHERE, frameOf, hasPoint, isZonal, path, seated, shapesOf } from "./shapes.js";
-import { maybe, percent, t, tn } from "./texts.js";
+import { percent, t, tn } from "./texts.js";
 
 const LARGEST_ZOOM = 12;
 
@@ -216,9 +218,9 @@ export class Plan {
     return mast;
   }
 
-  #state({ name, health, heardAt }) {
-    const heard = heardAt === null ? "" : ` · ${ago(heardAt)}`;
-    return [name, `${t("gateway.kind")}: ${maybe(`health.${health}`, health)}${heard}`];
+  #state(gateway) {
+    const heard = gateway.heardAt === null ? "" : ` · ${ago(gateway.heardAt)}`;
+    return [gateway.name, `${t("gateway.kind")}: ${healthWords(gateway)}${heard}`];
   }
 
   #shapeFor(tag) {
@@ -232,7 +234,7 @@ export class Plan {
     dot.tag = tag;
     dot.spot = given.spot;
     const key = [
-      ...given.spot, given.size, this.model.stateOf(tag), tag.method, tag.confidence, this.fits(tag),
+      ...given.spot, given.size, this.model.gradeOf(tag), tag.silence?.cause, tag.method, tag.confidence, this.fits(tag),
       this.model.nameOf(tag), this.model.zoneName(tag.zoneId),
     ].join();
     if (dot.key === key) return;
@@ -265,7 +267,8 @@ export class Plan {
   #words(tag) {
     const zone = tag.zoneId ? this.model.zoneName(tag.zoneId) : t("zone.none");
     const sure = tag.confidence === null ? "" : `, ${t("confidence.short", { share: percent(tag.confidence) })}`;
-    return [this.model.nameOf(tag), `${zone}${sure}`, `${t(`state.${this.model.stateOf(tag)}`)} · ${ago(tag.heardAt)}`];
+    const cause = causeWords(tag.silence?.cause);
+    return [this.model.nameOf(tag), `${zone}${sure}`, `${t(`state.${this.model.gradeOf(tag)}`)} · ${ago(tag.heardAt)}`, ...(cause ? [cause] : [])];
   }
 
   #counts(here) {
@@ -288,9 +291,10 @@ export class Plan {
   #accuracy() {
     const active = this.dots.get(document.activeElement?.dataset?.tag) ?? this.dots.get(this.selected);
     const layer = this.layers.accuracy;
-    if (!active || !active.tag.accuracy || !hasPoint(active.tag)) return layer.replaceChildren();
+    const radius = active?.tag.radius95 ?? active?.tag.accuracy;
+    if (!radius || !hasPoint(active.tag)) return layer.replaceChildren();
     const circle = layer.firstChild ?? layer.appendChild(s("circle", { class: "accuracy" }));
-    circle.setAttribute("r", active.tag.accuracy);
+    circle.setAttribute("r", radius);
     circle.style.transform = `translate(${active.tag.x}px, ${-active.tag.y}px)`;
   }
 

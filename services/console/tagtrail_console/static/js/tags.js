@@ -1,7 +1,9 @@
 // The list of tags: the floor plan for people who search, use a keyboard, or do not see it.
 import { ageElement } from "./ages.js";
 import { byId, h } from "./dom.js";
-import { percent, t, tn } from "./texts.js";
+import { stateBadge } from "./presence.js";
+import { causeWords } from "./reasons.js";
+import { maybe, percent, t, tn } from "./texts.js";
 
 const FIRST = 25;
 
@@ -70,16 +72,18 @@ export class TagList {
     const state = this.model.stateOf(tag);
     const name = this.model.nameOf(tag);
     const zone = tag.zoneId ? this.model.zoneName(tag.zoneId) : t("zone.none");
-    const key = [name, zone, state, tag.heardAt, tag.method, tag.confidence].join("|");
+    const grade = this.model.gradeOf(tag);
+    const cause = causeWords(tag.silence?.cause) ?? "";
+    const key = [name, zone, state, grade, cause, tag.heardAt, tag.method, tag.confidence].join("|");
     if (row.key === key) return;
     row.key = key;
     row.button.textContent = name;
     row.kind.textContent = this.model.assets.has(tag.assetId) ? "" : ` ${t("tags.unbound")}`;
     row.cells.zone.textContent = zone;
     row.cells.heard.replaceChildren(
-      h("span", { class: "state", data: { state } }, t(`state.${state}`)), " ",
-      ageElement(tag.heardAt, this.model.site?.timeZone));
+      stateBadge(state, grade), " ", ageElement(tag.heardAt, this.model.site?.timeZone),
+      ...(cause ? [h("span", { class: "quiet cause" }, cause)] : []));
     const sure = tag.confidence === null ? "" : ` · ${percent(tag.confidence)}`;
-    row.cells.how.textContent = t(`method.${tag.method}`) + sure;
+    row.cells.how.textContent = maybe(`method.${tag.method}`, tag.method) + sure;
   }
 }
