@@ -1,4 +1,4 @@
-"""`tagtrail gateways enrol-code`: from a running server to an agent that delivers."""
+"""`tagtrail gateways`: codes from a running server to an agent that delivers; updates of agents."""
 
 from __future__ import annotations
 
@@ -75,3 +75,54 @@ async def test_its_help_says_how_long_a_code_works(tmp_path: Path) -> None:
     assert code == 0
     assert "Hours that the code works" in out
     assert "--json" in out
+
+
+async def test_a_version_is_signed_put_out_watched_and_stopped_by_the_command_line(
+    short_dir: Path, tmp_path: Path
+) -> None:
+    wheel, manifest, key = (
+        tmp_path / name for name in ("tagtrail_agent-9.1.0-py3-none-any.whl", "m.json", "release")
+    )
+    wheel.write_bytes(b"a wheel")
+    environment = clean_environment(TAGTRAIL_HOME=str(tmp_path))
+    update = ("gateways", "update")
+    made_key = await command([*update, "new-key", str(key)], environment)
+    signed = await command(
+        [*update, "sign", str(wheel), "--key", str(key), "--out", str(manifest)], environment
+    )
+    publish = [*update, "publish", str(wheel), "--manifest", str(manifest)]
+    async with all_in_one(
+        short_dir / "home", TAGTRAIL_INGEST_RELEASE_KEY=made_key[1].strip()
+    ) as product:
+        await register(product)
+        nobody = await product.command(*publish)
+        published = await product.command(*publish, "--canary", "dock-1", "--soak-minutes", "5")
+        async with asyncio.timeout(60):
+            while (shown := await product.command(*update, "status"))[0] != 0:
+                await asyncio.sleep(0.2)
+        as_json = json.loads((await product.command(*update, "status", "--json"))[1])
+        stopped = await product.command(*update, "stop", "not today")
+        versions = await product.command(*update, "versions", "--below", "9.1.0", "--json")
+        again = await product.command(*update, "extend")
+
+    assert (key.stat().st_mode & 0o777, made_key[0], signed[0]) == (0o600, 0, 0)
+    assert (nobody[0], "name the first ones as canaries" in nobody[2]) == (2, True)
+    assert published[:2] == (
+        0,
+        "9.1.0 is out; first: dock-1\nSee how it goes with `tagtrail gateways update status`.\n",
+    )
+    assert shown[1].split() == ["9.1.0", "canary", "dock-1", "-", "waiting", "first"]
+    assert (as_json["soak_minutes"], as_json["gateways"][0]["canary"]) == (5, True)
+    assert stopped[1] == "9.1.0: stopped\n"
+    assert json.loads(versions[1]) == []
+    assert (again[0], "stopped, or another one" in again[2]) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["agent.whl", "tagtrail_agent-1.x-py3-none-any.whl"])
+async def test_only_a_wheel_of_the_agent_is_signed(name: str, tmp_path: Path) -> None:
+    wheel = tmp_path / name
+    wheel.write_bytes(b"")
+    arguments = ["gateways", "update", "sign", str(wheel), "--key", "k", "--out", "o"]
+    code, _, err = await command(arguments, clean_environment(TAGTRAIL_HOME=str(tmp_path)))
+
+    assert (code, "is not named tagtrail_agent-<version>" in err) == (2, True)
