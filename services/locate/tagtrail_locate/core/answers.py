@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 from uuid import UUID
+
+import msgspec
 
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.places import TagPresenceChanged, TagZoneChanged
@@ -43,7 +45,7 @@ MOST_EVIDENCE: Final = 16
 """Event ids in a zone change; the field's own bound."""
 
 
-class Cause(NamedTuple):
+class Cause(msgspec.Struct, frozen=True, gc=False):
     """What led to an answer, as it was when it became due.
 
     Attributes:
@@ -134,7 +136,7 @@ def evidence_of(tag: TagState) -> list[UUID]:
     """Return the ids of the newest events behind a tag's answer, newest first, at most 16."""
     found: Iterable[tuple[float, bytes]]
     if tag.method == "ble_zone":
-        found = ((at_s, event) for at_s, _, _, event in (tag.track.recent if tag.track else ()))
+        found = ((r[0], r[3]) for r in (tag.track.recent if tag.track else ()))
     elif tag.method == "uwb" and tag.ranging is not None:
         found = ((r.at_s, r.event) for r in tag.ranging.ranges.values())
     elif tag.method == "read_point" and tag.read_by is not None:

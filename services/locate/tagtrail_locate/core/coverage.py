@@ -69,7 +69,7 @@ def note(tag: TagState, gateway_id: str, at_s: float, count: int = 1, span_s: fl
     if habits.since_s is None:
         habits.since_s = at_s
     elif at_s >= habits.since_s - min(0.5 * tag.interval_s, SAME_ADVERT_S):
-        if span_s > at_s - habits.since_s:
+        if span_s and span_s > at_s - habits.since_s:
             count = max(round(count * (at_s - habits.since_s) / span_s), 1)
         habits.counts[gateway_id] = habits.counts.get(gateway_id, 0) + count
 

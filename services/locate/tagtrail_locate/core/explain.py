@@ -11,7 +11,7 @@ from tagtrail_locate.core import answers, fusion, presence, silence_report
 from tagtrail_locate.core.effects import at
 from tagtrail_locate.core.plan import heard_share
 from tagtrail_locate.core.ranging_state import Ranging
-from tagtrail_locate.core.rests import PATIENCE
+from tagtrail_locate.core.rests import PATIENCE, SPANS_PATIENCE
 from tagtrail_locate.core.site_model import SiteModel
 from tagtrail_locate.core.state import Hold, Point, State, TagState
 
@@ -231,7 +231,7 @@ def _links(state: State, tag: TagState, model: SiteModel | None) -> list[Explana
     if track is None or model is None:
         return []
     links = model.links(track.head)
-    newest = {gateway_id: event for _, gateway_id, _, event in track.recent}
+    newest = {reading[1]: reading[3] for reading in track.recent}
     found = []
     for column, gateway_id in enumerate(model.gateways):
         if links.readings[column] == 0.0:
@@ -303,7 +303,7 @@ def _not_heard(state: State, tag: TagState, model: SiteModel | None) -> list[Exp
     wait_s, shares = limits.silence_grace_s, dict[str, float]()
     if model is not None and tag.track is not None:
         links = model.links(tag.track.head)
-        wait_s = max(wait_s, PATIENCE * links.interval_s)
+        wait_s = max(wait_s, PATIENCE * links.interval_s, SPANS_PATIENCE * tag.span_s)
         expected = heard_share(links.expected_dbm).tolist()
         shares = dict(zip(model.gateways, expected, strict=True))
     usual = presence.usual_gateways(tag)

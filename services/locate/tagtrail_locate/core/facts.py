@@ -33,6 +33,8 @@ class Sighting(Radio, gc=False):
     distance_m: float | None = None
     battery_pct: float | None = None
     battery_mv: float | None = None
+    samples: int | None = None
+    interval_ms: float | None = None
     counter: int | None = None
 
 

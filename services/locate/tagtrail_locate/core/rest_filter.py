@@ -92,9 +92,10 @@ class Tags(NamedTuple):
     Attributes:
         head: Shape (b, 5): scale of the belief's bytes, power above the registered one in dB, its
             variance in dB², time of the last move in seconds (0 = none), usual interval in seconds.
-        links: Shape (b, 8, g): time of the newest reading, mean level of the rest in dBm, its
+        links: Shape (b, 9, g): time of the newest reading, mean level of the rest in dBm, its
             readings, fast mean in dBm, its readings, readings ever, looks of the rest during which
-            the gateway listened, and those of them in which it heard the tag.
+            the gateway listened, those of them in which it heard the tag, and the longest time that its
+            items lately spanned in seconds.
         base: Belief with which the rest began, shape (b, c): square root of the share of the
             greatest cell in 255 steps. Only square roots and roundings occur in making it, so the
             bytes are the same on every machine.
@@ -185,7 +186,7 @@ class RestFilter:
             heard: What was heard.
         """
         head, links = tags.head.copy(), tags.links.copy()
-        rests.note_pace(head, heard.since_s)
+        rests.note_pace(head, links, heard)
         silent = rests.silent(head, links, heard)
         fast, fasts = rests.fast(links, heard)
         lost = (links[:, COUNT] >= 1.0) & (
@@ -202,7 +203,7 @@ class RestFilter:
             carried = self._carried(part, heard.since_s[rows], moved[rows])
             base[rows], head[rows, SCALE] = _as_bytes(carried)
         head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
-        rests.follow(links, heard, fast, fasts, moved, moving, lost)
+        rests.follow(head, links, heard, fast, fasts, moved, moving, lost)
         asked = np.flatnonzero(heard.wanted & (heard.eager | ~rests.is_calm(links, moving)))
         found = Tags(head, links, base)
         return Step(found, rests.unheard(links), asked, self._beliefs(found, asked))

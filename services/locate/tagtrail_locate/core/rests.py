@@ -58,8 +58,8 @@ tenth of its error: then the belief need not be computed anew at every look."""
 
 HEAD: Final = 5
 SCALE, OFFSET, POWER, MOVED, PACE = range(HEAD)
-LINKS: Final = 8
-LAST, MEAN, COUNT, FAST, FASTS, EVER, LOOKS, HITS = range(LINKS)
+LINKS: Final = 9
+LAST, MEAN, COUNT, FAST, FASTS, EVER, LOOKS, HITS, SPAN = range(LINKS)
 
 
 class Heard(NamedTuple):
@@ -69,7 +69,9 @@ class Heard(NamedTuple):
         at_s: Its time, shape (b,), seconds.
         since_s: Time since the look before, shape (b,), seconds; 0 for the first.
         levels_dbm: Mean level per gateway, shape (b, g); anything where nothing was heard.
-        counts: Readings behind it, shape (b, g); 0 = nothing was heard.
+        counts: Readings that it is worth, shape (b, g); 0 = nothing was heard.
+        adverts: Readings that it stands for, shape (b, g).
+        spans_s: Time that they span, shape (b, g), seconds; 0 where they are single readings.
         witness: Whether the gateway itself was heard up to that time, shape (b, g).
         listening_s: Since when it listens without a pause, shape (b, g), seconds.
         wanted: Whether the belief is asked for; shape (b,).
@@ -81,6 +83,8 @@ class Heard(NamedTuple):
     since_s: Floats
     levels_dbm: Floats
     counts: Floats
+    adverts: Floats
+    spans_s: Floats
     witness: Booleans
     listening_s: Floats
     wanted: Booleans
@@ -106,20 +110,44 @@ def unheard(links: Floats) -> Booleans:
     return found
 
 
-def note_pace(head: Floats, since_s: Floats) -> None:
-    """Learn the usual time between looks."""
-    gap = np.minimum(since_s, 600.0)
-    share = np.where(head[:, PACE] > 0.0, 0.2, 1.0)
-    head[:, PACE] += np.where(gap > 0.0, share * (gap - head[:, PACE]), 0.0)
+def note_pace(head: Floats, links: Floats, heard: Heard) -> None:
+    """Learn the usual time between looks; of a tag whose readings are folded, between adverts.
 
+    Who hears best tells the time between adverts: a weak link misses some.
+    """
+    spans, before = heard.spans_s, head[:, PACE]
+    folds = spans > 0.0
+    folded = np.logical_or.reduce(folds | (links[:, SPAN] > 0.0), axis=1)
+    own = np.where(folds, spans / np.maximum(heard.adverts, 1.0), np.inf)
+    apart = np.minimum.reduce(own, axis=1)
+    gap = np.where(folded, np.where(np.isfinite(apart), apart, 0.0), heard.since_s)
+    gap = np.minimum(gap, 600.0)
+    slow = np.where(folded & (gap > before), SLOWER, 0.2)
+    share = np.where(before > 0.0, slow, 1.0)
+    head[:, PACE] += np.where(gap > 0.0, share * (gap - before), 0.0)
+
+
+SLOWER: Final = 0.02
+"""Share with which an item that tells a longer time between adverts than is known counts."""
 
 PATIENCE: Final = 2.5
 """Usual intervals after which a gateway's silence is evidence: one lost advert is none."""
 
+SPANS_PATIENCE: Final = 2.5
+"""Likewise of the longest span of a gateway's items of late."""
+
+SPAN_FADES: Final = 0.7
+SPAN_FADES_BY_ONE: Final = 0.9
+"""Share of a link's longest span that is remembered after one more item, or a single reading."""
+
+LEAST_SPAN_S: Final = 1.0
+"""A shorter one is forgotten: the gateway passes everything on."""
+
 
 def silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
     """Tell who is silent although it listened all the time, and should have heard by now."""
-    patience = np.maximum(heard.grace_s, PATIENCE * head[:, PACE])[:, None]
+    usual = np.maximum(heard.grace_s, PATIENCE * head[:, PACE])[:, None]
+    patience = np.maximum(usual, SPANS_PATIENCE * links[:, SPAN])
     since = np.maximum(links[:, LAST], heard.listening_s)
     waited = heard.at_s[:, None] - since > patience
     found: Booleans = (heard.counts == 0.0) & heard.witness & waited
@@ -128,7 +156,7 @@ def silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
 
 def fast(links: Floats, heard: Heard) -> tuple[Floats, Floats]:
     """Return the fast means and their readings after the look, shape (b, g)."""
-    fresh = heard.at_s[:, None] - links[:, LAST] <= FAST_S
+    fresh = heard.at_s[:, None] - heard.spans_s - links[:, LAST] <= FAST_S
     before = np.where(fresh, links[:, FASTS], 0.0)
     after = np.minimum(before + heard.counts, np.maximum(FAST_READINGS, heard.counts))
     share = heard.counts / np.maximum(after, 1.0)
@@ -173,25 +201,49 @@ def mean_of_all(links: Floats) -> Floats:
     return np.where(weak, np.minimum(links[:, MEAN], edge), links[:, MEAN])
 
 
+def _sent(links: Floats, heard: Heard, pace_s: Floats) -> tuple[Floats, Floats]:
+    """Return by how much hits and looks of the links grow, shape (b, g).
+
+    Looks of a tag whose readings are folded are adverts. What a link that folds had to hear is
+    counted with its items; one that hears nothing had to hear what was sent since the last look.
+    """
+    told, folds = heard.counts > 0.0, heard.spans_s > 0.0
+    own = folds | (links[:, SPAN] > 0.0)
+    folded = np.logical_or.reduce(own, axis=1)[:, None]
+    pace = np.maximum(pace_s, 0.01)[:, None]
+    single = np.where(folded & ~told, heard.since_s[:, None] / pace, 1.0)
+    looks = np.where(folds, np.maximum(heard.spans_s / pace, heard.adverts), single)
+    listened = told | (heard.witness & ~own)
+    return np.where(told, np.where(folds, heard.adverts, 1.0), 0.0), np.where(listened, looks, 0.0)
+
+
 def follow(
-    links: Floats, heard: Heard, fast: Floats, fasts: Floats, moved: Booleans, moving: Booleans,
-    lost: Booleans,
+    head: Floats, links: Floats, heard: Heard, fast: Floats, fasts: Floats, moved: Booleans,
+    moving: Booleans, lost: Booleans,
 ) -> None:  # fmt: skip
     """Bring the links up to the look: running means at rest, the fast ones on the way."""
-    told = heard.counts > 0.0
+    told, folds = heard.counts > 0.0, heard.spans_s > 0.0
     count = np.minimum(links[:, COUNT] + heard.counts, SLOW_READINGS)
     share = np.minimum(heard.counts / np.maximum(count, 1.0), 1.0)
     off = heard.levels_dbm - links[:, MEAN]
     clip = np.where(links[:, COUNT] >= TESTED_READINGS, CLIP_DB, 1e9)
     mean = links[:, MEAN] + share * np.clip(off, -clip, clip)
     way, anew = moving[:, None], moved[:, None]
-    hits, looks = links[:, HITS] + told, links[:, LOOKS] + (told | heard.witness)
+    more_hits, more_looks = _sent(links, heard, head[:, PACE])
+    hits, looks = links[:, HITS] + more_hits, links[:, LOOKS] + more_looks
     fade = SLOW_READINGS / np.maximum(looks, SLOW_READINGS)
-    links[:, HITS] = np.where(anew, told, hits * fade)
-    links[:, LOOKS] = np.where(lost, UNHEARD_LOOKS, np.where(anew, told, looks * fade))
+    links[:, HITS] = np.where(anew, more_hits, hits * fade)
+    links[:, LOOKS] = np.where(
+        lost, UNHEARD_LOOKS, np.where(anew, np.where(told, more_looks, 0.0), looks * fade)
+    )
     links[:, MEAN] = np.where(told, np.where(way, fast, mean), links[:, MEAN])
-    kept = np.where(way, np.where(told, 1.0, 0.0), np.where(told, count, links[:, COUNT]))
+    quiet = np.where(links[:, SPAN] > 0.0, np.minimum(links[:, COUNT], 1.0), 0.0)
+    on_way = np.where(told, np.where(folds, heard.counts, 1.0), quiet)
+    kept = np.where(way, on_way, np.where(told, count, links[:, COUNT]))
     links[:, COUNT] = np.where(lost, 0.0, kept)
     links[:, FAST], links[:, FASTS] = fast, fasts
-    links[:, EVER] += heard.counts
+    links[:, EVER] += heard.adverts
+    before = np.where(links[:, SPAN] > LEAST_SPAN_S, links[:, SPAN], 0.0)
+    faded = before * np.where(folds, SPAN_FADES, SPAN_FADES_BY_ONE)
+    links[:, SPAN] = np.where(told, np.maximum(heard.spans_s, faded), links[:, SPAN])
     links[:, LAST] = np.where(told, np.maximum(links[:, LAST], heard.at_s[:, None]), links[:, LAST])

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +15,7 @@ from tagtrail_locate.core.geometry import contains_many, depth_m
 from tagtrail_locate.core.plan import Plan, plan_of
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.rest_filter import RestFilter
-from tagtrail_locate.core.rests import EVER, LAST, MEAN, MOVED, PACE, Heard
+from tagtrail_locate.core.rests import EVER, LAST, LINKS, MEAN, MOVED, PACE, Heard
 
 if TYPE_CHECKING:
     from tagtrail_locate.core.jobs import Course, Look
@@ -28,6 +29,10 @@ SPREAD_95: Final = 1.96
 """Radius of 95 % around the mean, in standard deviations of the distance to it: exact for a narrow
 ridge, and on the safe side (1.73 would do) for a round heap."""
 
+SHARED: Final = 0.0
+"""Share of the variance of a reading that all readings of one item have in common: bodies in the
+way and doors last for seconds."""
+
 ROWS: Final = 256
 """Tags looked at at once."""
 
@@ -35,7 +40,7 @@ OVERSAMPLED: Final = 4
 """Points per edge of a cell by which its share of a zone is counted."""
 
 
-class Answers(NamedTuple):
+class Answers(msgspec.Struct, frozen=True, gc=False):
     """What the filter says about one tag, as plain values.
 
     Attributes:
@@ -119,7 +124,9 @@ class SiteModel:
 
     def _form(self) -> int:
         grid = self._grid
-        form = (grid.cell_m, grid.west_m, grid.south_m, grid.rows, grid.columns, self.gateways)
+        form = (
+            grid.cell_m, grid.west_m, grid.south_m, grid.rows, grid.columns, self.gateways, LINKS
+        )  # fmt: skip
         return zlib.crc32(grid.presence.tobytes(), zlib.crc32(repr(form).encode()))
 
     def _zones(self, registry: Registry) -> tuple[Indices, Singles, Indices]:
@@ -198,17 +205,18 @@ class SiteModel:
         size, index = self.size, self.index
         cells: list[int] = []
         values: list[float] = []
+        folds: list[tuple[int, int, float]] = []
         base = 0
         for look in looks:
-            for _, gateway_id, level_dbm, _ in look.readings:
+            for _, gateway_id, level_dbm, _, count, span_s in look.readings:
                 column = index.get(gateway_id)
                 if column is not None:
+                    if span_s:
+                        folds.append((len(cells), count, span_s))
                     cells.append(base + column)
                     values.append(level_dbm)
             base += size
-        at = np.array(cells, dtype=np.int64)
-        counts = np.bincount(at, minlength=base).astype(np.float64).reshape(-1, size)
-        sums = np.bincount(at, weights=np.array(values), minlength=base).reshape(-1, size)
+        sums, counts, adverts, spans = _weighed(cells, values, folds, base, size)
         times = np.array([look.at_s for look in looks])
         before = np.array([c.at_s if c.at_s is not None else 0.0 for c in courses])
         since = np.where(before > 0.0, np.maximum(times - before, 0.0), 0.0)
@@ -222,7 +230,9 @@ class SiteModel:
         levels = sums / np.maximum(counts, 1.0)
         wanted = np.array([not c.looks for c in courses])
         eager = np.array([c.eager for c in courses])
-        return Heard(times, since, levels, counts, witness, listening, wanted, eager, grace_s)
+        return Heard(
+            times, since, levels, counts, adverts, spans, witness, listening, wanted, eager, grace_s
+        )  # fmt: skip
 
     def order_of(self, names: Sequence[str]) -> Indices:
         """Return for each gateway of the plan its place in a clock's list; -1 = not there."""
@@ -323,6 +333,40 @@ class SiteModel:
         links = tags.links.copy()
         links[0, LAST, column] = -1.0
         return memory_bytes.parts_of(memory_bytes.stored(tags._replace(links=links)))[0]
+
+
+def _weighed(
+    cells: list[int], values: list[float], folds: list[tuple[int, int, float]], base: int, size: int
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Add up what was heard, per tag and gateway.
+
+    Args:
+        cells: Tag and gateway of each reading: tag * size + gateway.
+        values: Its level, dBm.
+        folds: (index of the reading, readings that it stands for, seconds) of those for several.
+        base: Tags times gateways.
+        size: Gateways.
+
+    Returns:
+        Weighted sums of levels, the weights, readings, and the time they span in seconds; each of
+        shape (b, g).
+    """
+    at, levels = np.array(cells, dtype=np.int64), np.array(values)
+    if not folds:
+        counts = np.bincount(at, minlength=base).astype(np.float64).reshape(-1, size)
+        sums = np.bincount(at, weights=levels, minlength=base).reshape(-1, size)
+        return sums.astype(np.float64), counts, counts, np.zeros(counts.shape)
+    samples, spans = np.ones(len(at)), np.zeros(base)
+    for n, count, span_s in folds:
+        samples[n] = count
+        spans[cells[n]] += span_s
+    worth = samples / (1.0 + SHARED * (samples - 1.0))
+    summed = (worth * levels, worth, samples)
+    found = [
+        np.bincount(at, weights=weights, minlength=base).astype(np.float64).reshape(-1, size)
+        for weights in summed
+    ]
+    return found[0], found[1], found[2], spans.reshape(-1, size)
 
 
 def model_of(registry: Registry, site_id: str) -> SiteModel | None:

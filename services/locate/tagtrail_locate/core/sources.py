@@ -37,6 +37,10 @@ PACER_SILENT_S: Final = 60.0
 before is silent for so long."""
 
 
+LAPSE_SPANS: Final = 3.0
+"""A tag whose items span some time appears anew after a silence of so many spans, at least."""
+
+
 def count(state: State, reason: str, times: int = 1) -> None:
     """Count something that was not used; reasons stand in alphabetical order."""
     if reason in state.counters:
@@ -59,14 +63,21 @@ def refresh(state: State, tag: TagState) -> None:
         tag.power_db = power_dbm - registry.thresholds.default_rssi_1m_dbm
 
 
-def learn_gap(tag: TagState, gateway_id: str, at_s: float, level_dbm: float) -> bool:
+def learn_gap(
+    tag: TagState, gateway_id: str, at_s: float, level_dbm: float, count: int, span_s: float
+) -> bool:
     """Learn how often a tag speaks from the gateway that hears it best.
+
+    An item of several readings tells the time between them; the time between items is the
+    gateway's, and so is that of a single reading among them.
 
     Args:
         tag: Changed in place.
         gateway_id: Who heard it.
         at_s: Event time, seconds.
         level_dbm: Normalised level.
+        count: Readings that it stands for.
+        span_s: Time that they span, seconds; 0 for one.
 
     Returns:
         Whether the expected interval is worth computing again.
@@ -75,12 +86,14 @@ def learn_gap(tag: TagState, gateway_id: str, at_s: float, level_dbm: float) -> 
     if gateway_id == tag.pacer_id:
         if gap_s <= ECHO_S:
             return False
-        presence.learn_gap(tag, gap_s)
+        if span_s or not tag.span_s:
+            presence.learn_gap(tag, span_s / count if span_s else gap_s)
         tag.paced_s = at_s
         tag.pacer_db += 0.1 * (level_dbm - tag.pacer_db)
         tag.gaps_ever += 1
         return tag.gaps_ever % RELEARN_EVERY == 0 or len(tag.gaps_s) == presence.GAPS_NEEDED
-    if tag.pacer_id is None or level_dbm > tag.pacer_db + BETTER_DB or gap_s > PACER_SILENT_S:
+    silent_s = max(PACER_SILENT_S, 2.0 * tag.span_s)
+    if tag.pacer_id is None or level_dbm > tag.pacer_db + BETTER_DB or gap_s > silent_s:
         tag.pacer_id, tag.paced_s, tag.pacer_db = gateway_id, at_s, level_dbm
     return False
 
@@ -90,7 +103,7 @@ def lapse_s(state: State, tag: TagState) -> float:
     known = state.registry.tags.get(tag.tag_id)
     stated = tag.learned or (known is not None and known.interval_s is not None)
     interval_s = tag.interval_s if stated else 0.0
-    return max(state.registry.thresholds.lapse_s, 10.0 * interval_s)
+    return max(state.registry.thresholds.lapse_s, 10.0 * interval_s, LAPSE_SPANS * tag.span_s)
 
 
 def forget_zone(tag: TagState, zone_id: str) -> None:

@@ -23,9 +23,9 @@ TELLING_TAGS: Final = 3
 NO_EVENT: Final = UUID(int=0)
 """Id of no event at all."""
 
-Reading = tuple[float, str, float, bytes]
-"""What one gateway heard of one advert: event time in seconds, gateway, normalised level in dBm, id
-of the event."""
+Reading = tuple[float, str, float, bytes, int, float]
+"""What one gateway heard: event time in seconds, gateway, normalised level in dBm, id of the event,
+how many readings it stands for, and the time that they span in seconds (0 for one); see `folds`."""
 
 
 class Past(msgspec.Struct, array_like=True):
@@ -162,6 +162,7 @@ class TagState(msgspec.Struct, array_like=True):
         learned: Whether `interval_s` was learned.
         power_db: What it sends above the standard by its registration, dB.
         overdue_s: Silence after which it is overdue, seconds.
+        span_s: Longest time that items of several readings lately spanned, seconds; 0 = none.
         waits: Readings that wait until every gateway has told up to their time.
         waits_s: Event time of the first of them; None if there are none.
         waits_at: Site whose time they wait for.
@@ -217,6 +218,7 @@ class TagState(msgspec.Struct, array_like=True):
     learned: bool = False
     power_db: float = 0.0
     overdue_s: float = 0.0
+    span_s: float = 0.0
     waits: list[Reading] = []
     waits_s: float | None = None
     waits_at: str = ""
