@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from playwright.async_api import Browser, expect
-from tests.support.console_world import at
+from tests.support.console_answers import at
 from tests.support.serving import prepared, served
 
 from tagtrail.composition import MIGRATIONS, app_for

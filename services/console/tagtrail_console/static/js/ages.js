@@ -54,12 +54,16 @@ export const durationElement = (time, zone) => ageElement(time, zone, (at) => in
 
 /** Return a moment in the site's time, with its zone. */
 export function moment(time, zone) {
-  const style = {
-    year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
-    hourCycle: "h23", timeZone: zone || "UTC", timeZoneName: "short",
-  };
-  return new Intl.DateTimeFormat(document.documentElement.lang, style).format(time);
+  const timeZone = zone || "UTC";
+  if (!calendars.has(timeZone)) calendars.set(timeZone, new Intl.DateTimeFormat(document.documentElement.lang, { ...CALENDAR, timeZone }));
+  return calendars.get(timeZone).format(time);
 }
+
+const CALENDAR = {
+  year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  hourCycle: "h23", timeZoneName: "short",
+};
+const calendars = new Map();
 
 const living = new Map();
 

@@ -12,6 +12,7 @@ import { drawStock } from "./stock.js";
 import { Stream } from "./stream.js";
 import { TagList } from "./tags.js";
 import { number, t, tn } from "./texts.js";
+import { hint } from "./tooltip.js";
 
 const POLL_MS = 5_000;
 const DRAW_MS = 200;
@@ -199,6 +200,7 @@ const renewSites = gathered(() => named(loadSites().then(() => {
 })), SETTLE_MS);
 const renewStock = gathered(() => named(loadStock(changedAt)), SETTLE_MS);
 const renewAlerts = gathered(() => named(loadAlerts(changedAt)), SETTLE_MS / 2);
+const renewHealth = gathered(() => named(loadHealth()), SETTLE_MS);
 const renewPanel = gathered(() => panel.refresh(), SETTLE_MS);
 const renewReason = gathered(() => named(panel.explain()), REASON_MS);
 
@@ -225,6 +227,7 @@ function takePlace(item) {
   const tag = model.setPlace(item);
   if (tag === null) return;
   if (unknown) renewPlan();
+  if (model.seemsDead(item.gateway_id)) renewHealth();
   if (panel.id === tag.id) tag.zoneId === before ? renewReason() : renewPanel();
   redraw();
 }
@@ -311,23 +314,6 @@ function remember() {
 }
 
 /* ---- small things ---- */
-
-let hinted = null;
-
-/** Show the words of a mark of the plan, or, without words, no longer show those of that mark. */
-function hint(element, words) {
-  if (words === null && hinted !== element) return;
-  const box = byId("tooltip");
-  box.hidden = words === null;
-  hinted = words === null ? null : element;
-  if (words === null) return;
-  box.replaceChildren(...words().map((line, i) => h(i ? "span" : "b", {}, line)));
-  const at = element.querySelector(".target").getBoundingClientRect();
-  const left = Math.min(Math.max(8, at.left + at.width / 2 - box.offsetWidth / 2), innerWidth - box.offsetWidth - 8);
-  const top = at.top - box.offsetHeight - 6;
-  box.style.left = `${left + scrollX}px`;
-  box.style.top = `${(top < 4 ? at.bottom + 6 : top) + scrollY}px`;
-}
 
 function wire() {
   drawLegend(byId("legend"));

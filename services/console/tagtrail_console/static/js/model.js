@@ -5,8 +5,9 @@ import { compare } from "./texts.js";
 /** A tag that was silent for longer is drawn grey until the services say more, seconds. */
 const QUIET_S = 300;
 
-/** States of a gateway that is not heard itself. */
+/** States of a gateway that is not heard itself, and of those that hear nothing. */
 const GONE = new Set(["never_heard", "offline", "silent"]);
+const DEAD = new Set([...GONE, "deaf"]);
 
 export class Model {
   constructor() {
@@ -70,6 +71,11 @@ export class Model {
       gateway.needed = ear?.blind_without_it ?? [];
     }
     this.known.health = true;
+  }
+
+  /** Whether a gateway is shown as dead; one that hears a tag no longer is. */
+  seemsDead(gatewayId) {
+    return DEAD.has(this.gateways.get(gatewayId)?.health);
   }
 
   setAssets(items) {
