@@ -1,0 +1,118 @@
+"""The projection of updates: tables, decisions published once, equal however often it is folded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from tagtrail_ingest.updates.fleet import Updates, campaigns_of, fleet_of
+from tagtrail_kernel.clock import FakeClock, uuid8
+from tagtrail_kernel.consumers import state_hash
+from tagtrail_kernel.envelope import Envelope, seal_all
+from tagtrail_kernel.events.gateways import GatewayReported, UpdatePublished
+from tagtrail_kernel.events.registrations import GatewayRetired
+from tagtrail_kernel.events.registry import Event
+from tagtrail_kernel.migrations import Migration, upgrade_all
+from tagtrail_kernel.testing.deps import START, catch_up, service_deps
+from tagtrail_kernel.wiring import Deps
+
+MIGRATIONS = [
+    Migration("access", "tagtrail_kernel.migrations_access"),
+    Migration("ingest", "tagtrail_ingest.migrations_ingest"),
+]
+
+
+class World:
+    """A log in memory, a real database."""
+
+    def __init__(self, deps: Deps, clock: FakeClock) -> None:
+        self.deps, self.clock, self.count = deps, clock, 0
+
+    async def happen(self, *facts: Event) -> None:
+        """Append facts, each a minute after the one before."""
+        for fact in facts:
+            self.clock.forward(60)
+            self.count += 1
+            envelope = Envelope(
+                id=uuid8(self.clock.now(), str(self.count).encode()),
+                subject="x", source="test", occurred_at=self.clock.now(), data=fact,
+            )  # fmt: skip
+            await self.deps.log.append(1, seal_all([envelope]), writer="test")
+
+    async def decided(self) -> Sequence[str]:
+        """Return the types of what was decided by itself."""
+        page = await self.deps.log.read(1, after=0, limit=1000)
+        assert page is not None
+        return [e.type for e in page.events if e.envelope.source == "ingest/updates"]
+
+    async def hash(self) -> str:
+        async with self.deps.database_of("ingest").transaction() as tx:
+            return await state_hash(tx, Updates.tables, 1)
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    await upgrade_all(database_url, MIGRATIONS)
+    clock = FakeClock(START)
+    async with service_deps(database_url, clock=clock) as (deps, _):
+        deps.database_of("ingest")
+        for resource in deps.resources:
+            await resource.open()
+        yield World(deps, clock)
+
+
+def says(gateway_id: str, version: str, **values: Any) -> GatewayReported:
+    return GatewayReported(
+        gateway_id=gateway_id, kind="telemetry", adapter="native",
+        values={"version": version, **values},
+    )  # fmt: skip
+
+
+def published(update_id: str, version: str) -> UpdatePublished:
+    return UpdatePublished(
+        update_id=update_id, version=version, manifest={}, sha256="0" * 64, canaries=("a",)
+    )
+
+
+STORY = (
+    says("a", "0.1.0"), says("b", "0.1.0"),
+    published("u1", "0.2.0"), says("a", "0.2.0", update_state="good", update_version="0.2.0"),
+    published("u2", "0.3.0"),
+    says("a", "0.2.0", update_state="rolled_back", update_version="0.3.0"),
+    says("c", "0.1.0"), GatewayRetired(gateway_id="b"),
+)  # fmt: skip
+
+
+async def test_decisions_are_facts_that_are_published_once_though_the_process_starts_anew(
+    world: World,
+) -> None:
+    for fact in STORY:
+        await world.happen(fact)
+        await catch_up(world.deps, "ingest", Updates())
+    database = world.deps.database_of("ingest")
+    async with database.transaction() as tx:
+        fleet, updates = await fleet_of(tx, 1), await campaigns_of(tx, 1, limit=10)
+
+    assert await world.decided() == ["update.extended", "update.stopped"]
+    assert {g: t.version for g, t in fleet.told.items()} == {"a": "0.2.0", "c": "0.1.0"}
+    assert [(u.published.update_id, u.stage, u.gateway_id) for u in updates] == [
+        ("u2", "stopped", "a"), ("u1", "everyone", None),
+    ]  # fmt: skip
+
+
+async def test_folding_it_anew_in_one_go_gives_the_same_tables_and_no_second_decision(
+    world: World,
+) -> None:
+    for fact in STORY:
+        await world.happen(fact)
+        await catch_up(world.deps, "ingest", Updates())
+    live, decided = await world.hash(), await world.decided()
+    async with world.deps.database_of("ingest").transaction() as tx:
+        for table in (*Updates.tables, "consumer"):
+            await tx.execute(f"delete from {table}")
+    await catch_up(world.deps, "ingest", Updates())
+
+    assert await world.hash() == live
+    assert await world.decided() == decided
