@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 from tagtrail_kernel.envelope import Recorded
@@ -70,7 +69,6 @@ class Engine:
         self._jobs: list[Job] = []
         self._lessons: list[Lesson] = []
         self._owing: set[str] = set()
-        self._recorded_at: datetime | None = None
         self._recorded_s = 0.0
         self._posts, self._tags = self._clocks.posts, self.state.tags
 
@@ -157,10 +155,9 @@ class Engine:
         accelerated replay is ahead of the recording too, but there all gateways agree.
         """
         gateway = post.gateway
-        if event.recorded_at is not self._recorded_at:
-            self._recorded_at = event.recorded_at
-            self._recorded_s = self._recorded_at.timestamp()
         limit = self.state.registry.thresholds.clock_ahead_s
+        if at_s - self._recorded_s > limit:  # times of recording never decrease
+            self._recorded_s = event.recorded_at.timestamp()
         if at_s - self._recorded_s > limit:
             others = [g.last_s for g in self.state.gateways.values() if g is not gateway]
             newest_s = max(others, default=0.0)
@@ -291,12 +288,16 @@ class Engine:
 
     def _fall_due(self, event: Recorded, tag: TagState, clock: Clock) -> None:
         """Make a job of the readings that wait."""
-        waits = tag.waits
+        waits, due = tag.waits, clock.due
+        if due and due[0][1] == tag.tag_id:
+            heapq.heappop(due)
         self._note_heard(event, tag, waits, clock.site_id or None)
         self.effects.order = order = self.effects.order + 1
         newest_s = max(waits)[0]
         if newest_s > tag.sought_s:
-            if newest_s - tag.sought_s > sources.lapse_s(self.state, tag):
+            silent_s = newest_s - tag.sought_s
+            least_s = self.state.registry.thresholds.lapse_s
+            if silent_s > least_s and silent_s > sources.lapse_s(self.state, tag):
                 tag.settle_s = min(waits)[0]
             tag.sought_s = newest_s
         usual_s = min(max(tag.interval_s, 1.0), CHOIR_S)

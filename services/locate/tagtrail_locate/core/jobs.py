@@ -8,7 +8,9 @@ in their order.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from tagtrail_locate.core.answers import Cause
 from tagtrail_locate.core.site_model import SiteModel
@@ -30,7 +32,7 @@ MOST_RECENT: Final = 512
 """Readings kept for computing anew; a tag that shouts more is computed anew from later on."""
 
 
-class Listeners(NamedTuple):
+class Listeners(msgspec.Struct, frozen=True, gc=False):
     """The gateways of a site's clock, as they were when a job became due; see `clocks.Clock`."""
 
     names: list[str]
@@ -39,7 +41,7 @@ class Listeners(NamedTuple):
     lonely: list[bool]
 
 
-class Job(NamedTuple):
+class Job(msgspec.Struct, frozen=True, gc=False):
     """One evaluation.
 
     Attributes:
@@ -61,7 +63,7 @@ class Job(NamedTuple):
     settle_s: float
 
 
-class Look(NamedTuple):
+class Look(msgspec.Struct, frozen=True, gc=False):
     """Readings of one tag that are taken together.
 
     Attributes:
