@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tagtrail_locate.core import batteries, coverage
+from tagtrail_locate.core import batteries, coverage, folds
 from tagtrail_locate.core.geometry import depth_m
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def weigh(state: State, tag: TagState, usual: list[str], watermark_s: float) -> 
     """
     since_s = tag.active_s if tag.active_s is not None else watermark_s
     silent_s = max(watermark_s - since_s, 0.0)
-    witnesses = tuple(_witness(state, tag, name, since_s) for name in usual)
+    held_s = folds.held_s(tag)
+    told = ((name, tag.heard.get(name, since_s) + held_s) for name in usual)
+    witnesses = tuple(_witness(state, tag, name, max(since_s, at_s)) for name, at_s in told)
     observed_s = max((w.listened_s for w in witnesses), default=0.0)
     mode = _mode(state, tag)
     open_s = max(silent_s - observed_s, 0.0) + max(min(tag.interval_s, silent_s), 1e-3)

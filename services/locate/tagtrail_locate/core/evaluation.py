@@ -152,4 +152,6 @@ class Evaluator:
             if held < thresholds.exit_probability and not settling and told.belief is not None:
                 near = model.near(told.belief, registry, hold.zone_id, fence.exit_tolerance_m)
         view = zones.View(best_id, told.zones[told.best], held, near)
+        if course.revised and zones.revise(hold, view, now_s, thresholds):
+            return
         zones.decide(hold, view, now_s, fence, thresholds, settling=settling)

@@ -22,6 +22,12 @@ SPAN_FADE: Final = 0.7
 """Share of the longest span that is remembered after one more item: gateways that begin to fold
 more often are believed after a few items."""
 
+SPANS: Final = 1.4
+SPANS_LEARNED: Final = 2.2
+"""What a gateway holds back is told within so many of the times that its items span. Gateways that
+know what interval is registered keep to it; others double the time from item to item until they
+have reached theirs."""
+
 FOLDED: Final = 2
 """An item of fewer readings is a reading."""
 
@@ -39,6 +45,11 @@ def fold_of(samples: int, interval_ms: float | None) -> tuple[int, float]:
         return 1, 0.0
     count = min(samples, MOST_SAMPLES)
     return count, min(count * interval_ms / 1000.0, LONGEST_SPAN_S)
+
+
+def held_s(tag: TagState) -> float:
+    """Return for how long after an item its gateway may hold readings back, seconds."""
+    return (SPANS_LEARNED if tag.learned else SPANS) * tag.span_s
 
 
 def note(tag: TagState, span_s: float) -> None:

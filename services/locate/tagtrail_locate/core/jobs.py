@@ -87,13 +87,17 @@ class Course:
         eager: Whether the decision is pending, so that every look counts.
         late: Readings that came too late.
         new: Whether there is anything new.
+        revised: Whether readings came late of a tag of which all that was ever heard is known
+            still, so that even its first zone may be chosen anew.
     """
 
-    __slots__ = ("at_s", "eager", "job", "late", "looks", "memory", "mid_after_s", "new", "track")
+    __slots__ = (
+        "at_s", "eager", "job", "late", "looks", "memory", "mid_after_s", "new", "revised", "track"
+    )  # fmt: skip
 
     def __init__(self, job: Job, model: SiteModel, thresholds: Thresholds) -> None:
         self.job = job
-        self.late = 0
+        self.late, self.revised = 0, False
         self.mid_after_s: float | None = None
         tag, readings = job.tag, job.readings
         if len(readings) > 1:
@@ -136,12 +140,12 @@ class Course:
         else:
             track.recent = sorted([*track.recent, *readings])
             again = track.recent
+            self.revised = track.anchor == prior
             if track.mid_s is not None and readings[0][0] > track.mid_s:
                 again = [r for r in again if r[0] > track.mid_s]
                 self.memory, self.at_s = track.mid, track.mid_s
             else:
-                began = track.anchor == prior
-                self.memory, self.at_s = track.anchor, None if began else track.anchor_s
+                self.memory, self.at_s = track.anchor, None if self.revised else track.anchor_s
                 self.mid_after_s = track.mid_s
             self.looks = _looks(again)
         self.looks.reverse()

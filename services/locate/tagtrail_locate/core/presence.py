@@ -33,12 +33,6 @@ LONGEST_LEARNED_S: Final = 360.0
 LEAST_LEARNED_S: Final = 1.0
 """Bounds of a learned interval: a longer one would hide a loss, a shorter one is a burst."""
 
-SPANS: Final = 1.4
-SPANS_LEARNED: Final = 2.5
-"""A tag whose gateways fold readings is not overdue before so many of the times that its items
-span. Gateways that know what interval is registered keep to it; others double the time from item
-to item until they have reached theirs."""
-
 USUAL_S: Final = 600.0
 """Gateways that heard a tag within this time (or ten intervals) before its last word are usual."""
 
@@ -124,10 +118,7 @@ def usual_gateways(tag: TagState) -> list[str]:
 
 def limits_s(tag: TagState, thresholds: Thresholds) -> tuple[float, float]:
     """Return the silence after which a tag is overdue, and missing at the earliest, seconds."""
-    spans = SPANS_LEARNED if tag.learned else SPANS
-    overdue = max(
-        thresholds.overdue_factor * tag.interval_s, thresholds.overdue_s, spans * tag.span_s
-    )
+    overdue = max(thresholds.overdue_factor * tag.interval_s, thresholds.overdue_s)
     missing = max(thresholds.missing_factor * tag.interval_s, thresholds.missing_s, overdue)
     return overdue, missing
 

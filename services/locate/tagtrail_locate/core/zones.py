@@ -71,6 +71,22 @@ UNKNOWN = frozenset({"undecided", "timeout", "zone_retired", "never_heard"})
 """Reasons for which there is no zone although the tag did not leave one."""
 
 
+def revise(hold: Hold, view: View, now_s: float, thresholds: Thresholds) -> bool:
+    """Choose the first zone anew, because readings came late; returns whether it is another one.
+
+    Args:
+        hold: Changed in place.
+        view: What the filter says now of all that was ever heard.
+        now_s: Event time of the evaluation, seconds.
+        thresholds: Of the tenant.
+    """
+    better = view.best_id not in (None, hold.zone_id) and view.best > view.held
+    if not better or not hold.entered or view.best < thresholds.enter_probability:
+        return False
+    _install(hold, view.best_id, now_s, now_s, "corrected")
+    return True
+
+
 def expire(hold: Hold, now_s: float) -> bool:
     """Give up a zone for want of evidence; returns whether there was one."""
     if hold.zone_id is None:
