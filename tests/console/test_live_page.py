@@ -2,105 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
-from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, Route, expect
-from tests.support.console_world import World, console_app, deps_of, hall, sign_in_code
-from tests.support.serving import served
-
-from tagtrail_kernel.wiring import Deps
+from playwright.async_api import Browser, Route, expect
+from tests.support.console_visit import DESKTOP, PHONE, open_page, visiting
+from tests.support.console_world import hall, sign_in_code
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
-PHONE = {"width": 360, "height": 740}
-DESKTOP = {"width": 1280, "height": 900}
-NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
-"""Chromium drops all requests when an interface comes or goes, for example with a container."""
-SETTLE_MS = 1000
-"""Stock, alerts and health arrive just after the page is live, and move what stands below them:
-a person's first act comes later, and so does a test's."""
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-
-
-class Visit:
-    """One browser with a session, and all that it asked for and complained about."""
-
-    def __init__(self, page: Page, world: World, base: str, deps: Deps) -> None:
-        self.page = page
-        self.deps = deps
-        self.world = world
-        self.base = base
-        self.requested: list[str] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda r: self.requested.append(r.url))
-        page.on("console", self._note)
-        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-
-    def _note(self, message: ConsoleMessage) -> None:
-        if NETWORK_CHANGED in message.text:
-            return
-        if message.type in {"error", "warning"}:
-            self.complaints.append(f"{message.type}: {message.text}")
-
-    async def place_of(self, tag_id: str) -> tuple[float, float]:
-        """Return the middle of a tag's mark on the screen, pixels."""
-        shape = self.page.locator(f'.tag[data-tag="{tag_id}"] .shape')
-        await expect(shape).to_be_visible()
-        box = await shape.bounding_box()
-        assert box is not None
-        return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-
-    async def focused(self) -> str:
-        """Return the element that has the focus, in words."""
-        return str(
-            await self.page.evaluate(
-                "(({dataset: d, id, tagName}) => d.tag ?? (id || tagName))(document.activeElement)"
-            )
-        )
-
-
-async def _open(page: Page, address: str) -> None:
-    for attempt in range(3):
-        try:
-            await page.goto(address)
-        except Error as error:
-            if NETWORK_CHANGED not in error.message or attempt == 2:
-                raise
-        else:
-            return
-
-
-@contextlib.asynccontextmanager
-async def visiting(
-    browser: Browser,
-    world: World,
-    *,
-    viewport: dict[str, int] = DESKTOP,
-    role: str = "operator",
-    query: str = "",
-    **context: object,
-) -> AsyncIterator[Visit]:
-    """Sign in as a person does, and wait until the page is live."""
-    deps: Deps = deps_of()
-    async with served(console_app(deps, world)) as base:
-        window = await browser.new_context(viewport=viewport, **context)  # type: ignore[arg-type]
-        page = await window.new_page()
-        visit = Visit(page, world, base, deps)
-        try:
-            await _open(page, f"{base}/console/enter?code={await sign_in_code(deps, role)}")
-            await page.get_by_role("button", name="Sign in").click()
-            await page.wait_for_url("**/console/*")
-            if query:
-                await _open(page, f"{base}/console/{query}")
-            await expect(page.locator("#connection")).to_have_attribute("data-state", "live")
-            await page.wait_for_timeout(SETTLE_MS)
-            yield visit
-        finally:
-            await window.close()
+FOUND = {"pallet 5": 1, "TAG-07": 1, "olive": 8, "cold": 5, "T-0009": 1, "nothing": 0}
+"""What is typed, and how many tags fit."""
 
 
 async def test_the_page_shows_the_plan_the_stock_and_the_alerts(browser: Browser) -> None:
@@ -144,7 +57,7 @@ async def test_a_tag_moves_when_its_place_changes(browser: Browser) -> None:
             "aria-label", re.compile("Pallet 5, Aisle A")
         )
         await expect(page.locator('.zone[data-zone="aisle-a"] .count')).to_have_text("6")
-        await asyncio.sleep(1.2)
+        await visit.still()
         x, y = await visit.place_of("tag-05")
         assert x == pytest.approx(zone["x"] + zone["width"] / 2, abs=2)
         assert y == pytest.approx(zone["y"] + zone["height"] / 2, abs=2)
@@ -250,6 +163,23 @@ async def test_the_keyboard_reaches_a_tag_and_opens_and_closes_it(browser: Brows
         assert await visit.focused() == second
 
 
+async def test_the_words_of_the_focused_mark_come_back_when_the_mouse_leaves_another(
+    browser: Browser,
+) -> None:
+    async with visiting(browser, hall()) as visit:
+        page = visit.page
+        await page.locator('.tag[data-tag="tag-05"]').focus()
+        tooltip = page.locator("#tooltip")
+        await expect(tooltip).to_contain_text("Pallet 5")
+        x, y = await visit.place_of("tag-01")
+        await page.mouse.move(x, y)
+        await expect(tooltip).to_contain_text("Crate 1")
+
+        await page.mouse.move(2, 2)
+
+        await expect(tooltip).to_contain_text("Pallet 5")
+
+
 async def test_a_focused_gateway_keeps_the_focus_when_its_health_is_renewed(
     browser: Browser,
 ) -> None:
@@ -283,72 +213,67 @@ async def test_the_panel_says_where_since_how_sure_and_what_is_on_it(browser: Br
         await expect(panel.locator(".facts")).to_contain_text("Packing")
 
 
-@pytest.mark.parametrize(
-    ("typed", "found"),
-    [("pallet 5", 1), ("TAG-07", 1), ("olive", 8), ("cold", 5), ("T-0009", 1), ("nothing", 0)],
-)
-async def test_one_box_finds_assets_tags_skus_and_zones(
-    browser: Browser, typed: str, found: int
-) -> None:
+async def test_one_box_finds_assets_tags_skus_and_zones(browser: Browser) -> None:
     async with visiting(browser, hall()) as visit:
         page = visit.page
+        for typed, found in FOUND.items():
+            await page.locator("#search").fill(typed)
 
-        await page.locator("#search").fill(typed)
-
-        words = "1 tag found" if found == 1 else f"{found} tags found"
-        await expect(page.locator("#found")).to_have_text(words)
-        await expect(page.locator("#tags tbody tr")).to_have_count(found)
-        await expect(page.locator(".layer-tags .tag:not(.dim)")).to_have_count(found)
-        assert f"q={typed.split(maxsplit=1)[0]}" in page.url
+            words = "1 tag found" if found == 1 else f"{found} tags found"
+            await expect(page.locator("#found")).to_have_text(words)
+            await expect(page.locator("#tags tbody tr")).to_have_count(found)
+            await expect(page.locator(".layer-tags .tag:not(.dim)")).to_have_count(found)
+            assert f"q={typed.split(maxsplit=1)[0]}" in page.url
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser, scheme: str) -> None:
-    async with visiting(
-        browser, hall(), viewport=PHONE, color_scheme=scheme, has_touch=True
-    ) as visit:
+async def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser) -> None:
+    async with visiting(browser, hall(), viewport=PHONE, has_touch=True) as visit:
         page = visit.page
         await expect(page.locator("#tags tbody tr").first).to_be_visible()
-        await page.evaluate("document.querySelector('.legend').open = true")
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)
+            await page.evaluate("document.querySelector('.legend').open = true")
 
-        wide = await page.evaluate(
-            "[document.documentElement.scrollWidth, document.body.scrollWidth]"
-        )
+            wide = await page.evaluate(
+                "[document.documentElement.scrollWidth, document.body.scrollWidth]"
+            )
 
-        assert max(wide) <= PHONE["width"]
-        await page.locator('.tag[data-tag="tag-05"]').tap()
-        box = await page.locator("#panel").bounding_box()
-        assert box is not None
-        assert box["width"] <= PHONE["width"]
-        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            assert max(wide) <= PHONE["width"]
+            await page.locator('.tag[data-tag="tag-05"]').tap()
+            box = await page.locator("#panel").bounding_box()
+            assert box is not None
+            assert box["width"] <= PHONE["width"]
+            assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+            await page.locator("#panel .close").tap()
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE])
-async def test_everything_that_takes_the_focus_has_a_name(
-    browser: Browser, viewport: dict[str, int]
-) -> None:
-    async with visiting(browser, hall(), viewport=viewport, query="?tag=tag-05") as visit:
+async def test_everything_that_takes_the_focus_has_a_name(browser: Browser) -> None:
+    async with visiting(browser, hall(), query="?tag=tag-05") as visit:
         await expect(visit.page.locator("#panel .trail li")).to_have_count(2)
+        await expect(visit.page.locator("#panel summary").last).to_be_visible()
         tools = await visit.page.context.new_cdp_session(visit.page)
+        for viewport in (DESKTOP, PHONE):
+            await visit.page.set_viewport_size(viewport)  # type: ignore[arg-type]
 
-        tree = (await tools.send("Accessibility.getFullAXTree"))["nodes"]
+            tree = (await tools.send("Accessibility.getFullAXTree"))["nodes"]
 
-        focusable = [
-            node
-            for node in tree
-            if any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
-            and node["role"]["value"] not in {"RootWebArea", "listitem"}
-        ]  # fmt: skip
-        nameless = [n["role"]["value"] for n in focusable if not n.get("name", {}).get("value")]
-        assert len(focusable) > 60
-        assert nameless == []
-        assert await visit.page.locator("h1").count() == 1
+            focusable = [
+                node
+                for node in tree
+                if any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
+                and node["role"]["value"] not in {"RootWebArea", "listitem"}
+            ]  # fmt: skip
+            nameless = [n["role"]["value"] for n in focusable if not n.get("name", {}).get("value")]
+            assert len(focusable) > 60
+            assert nameless == []
+            assert await visit.page.locator("h1").count() == 1
 
 
 async def test_dark_mode_is_dark_and_light_mode_is_light(browser: Browser) -> None:
     shades = {}
-    for scheme in ("light", "dark"):
-        async with visiting(browser, hall(), color_scheme=scheme) as visit:
+    async with visiting(browser, hall()) as visit:
+        for scheme in ("light", "dark"):
+            await visit.page.emulate_media(color_scheme=scheme)
             shade = await visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
             shades[scheme] = sum(int(n) for n in re.findall(r"\d+", shade)[:3])
 
@@ -357,8 +282,9 @@ async def test_dark_mode_is_dark_and_light_mode_is_light(browser: Browser) -> No
 
 
 async def test_nothing_glides_for_people_who_want_no_motion(browser: Browser) -> None:
-    for motion, duration in (("no-preference", "0.9s"), ("reduce", "0s")):
-        async with visiting(browser, hall(), reduced_motion=motion) as visit:
+    async with visiting(browser, hall()) as visit:
+        for motion, duration in (("no-preference", "0.9s"), ("reduce", "0s")):
+            await visit.page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
             await expect(visit.page.locator("#plan .still, #plan.still")).to_have_count(0)
             await expect(visit.page.locator('.tag[data-tag="tag-01"]')).to_have_css(
                 "transition-duration", duration
@@ -401,7 +327,7 @@ async def test_a_module_that_did_not_arrive_is_loaded_again(browser: Browser) ->
         await visit.page.route("**/js/plan.js", lose_the_first)
         await visit.page.context.clear_cookies()
         code = await sign_in_code(visit.deps)
-        await _open(visit.page, f"{visit.base}/console/enter?code={code}")
+        await open_page(visit.page, f"{visit.base}/console/enter?code={code}")
         await visit.page.get_by_role("button", name="Sign in").click()
 
         await expect(visit.page.locator(".layer-tags .tag")).to_have_count(32, timeout=10_000)

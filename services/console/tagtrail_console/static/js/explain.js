@@ -27,7 +27,7 @@ export function drawExplanation(body, model) {
 function verdict(body, sight) {
   const winner = (body.sources ?? []).find((source) => source.votes);
   if (!winner) {
-    const words = body.sources?.length ? t("explain.stale_sources") : body.because ?? t("panel.explain.none");
+    const words = body.sources ? t(body.sources.length ? "explain.stale_sources" : "explain.no_source") : body.because ?? t("panel.explain.none");
     return h("p", { class: "verdict", data: { kind: "unknown" } }, h("b", {}, t("verdict.unknown")), " ", words);
   }
   const kind = kindOf(winner.reason);

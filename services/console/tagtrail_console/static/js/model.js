@@ -1,6 +1,6 @@
 // What the page knows, in one place. The services' JSON is read here and nowhere else.
 import { ageOf, timeOf as time } from "./ages.js";
-import { compare } from "./texts.js";
+import { UNKNOWN, compare } from "./texts.js";
 
 /** A tag that was silent for longer is drawn grey until the services say more, seconds. */
 const QUIET_S = 300;
@@ -192,7 +192,7 @@ export class Model {
   }
 
   gatewayName(id) {
-    return this.gateways.get(id)?.name ?? id;
+    return this.gateways.get(id)?.name ?? id ?? UNKNOWN;
   }
 
   /** What a dot's colour tells: present, overdue, missing, unobservable, or quiet. */

@@ -19,6 +19,7 @@ export class Plan {
     this.onTag = onTag;
     this.onHint = onHint;
     this.dots = new Map();
+    this.hints = new WeakMap();
     this.fits = () => true;
     this.selected = null;
     this.layers = Object.fromEntries(
@@ -313,13 +314,20 @@ export class Plan {
 
   #hinted(element, words) {
     const show = () => this.onHint(element, words);
+    this.hints.set(element, words);
     element.addEventListener("pointerenter", show);
     element.addEventListener("focus", () => {
       this.current = element;
       this.#rove();
       show();
     });
-    for (const name of ["pointerleave", "blur"]) element.addEventListener(name, () => this.onHint(element, null));
+    element.addEventListener("blur", () => this.onHint(element, null));
+    element.addEventListener("pointerleave", () => {
+      if (element === document.activeElement) return;
+      this.onHint(element, null);
+      const words = this.hints.get(document.activeElement);
+      if (words) this.onHint(document.activeElement, words);
+    });
   }
 
   #listen(host) {
