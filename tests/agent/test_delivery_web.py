@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,47 +9,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.support.certificates import Authority
 
 from tagtrail_agent.delivery.http import HttpLink
 from tagtrail_agent.delivery.link import answer_of
 from tagtrail_agent.delivery.web import Web
 from tagtrail_agent.errors import ConfigError, RefusedError, UnreachableError
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a key and a certificate of 127.0.0.1 that nobody else signed."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tagtrail test")])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    key_file, cert_file = folder / "key.pem", folder / "cert.pem"
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    cert_file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    return key_file, cert_file
 
 
 class _Answers(BaseHTTPRequestHandler):
@@ -80,9 +43,9 @@ def plain() -> Iterator[HTTPServer]:
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[HTTPServer]:
     server = HTTPServer(("127.0.0.1", 0), _Answers)
-    key_file, cert_file = certificate(tmp_path)
+    pair = Authority(tmp_path).issue()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert_file, key_file)
+    context.load_cert_chain(pair.cert_file, pair.key_file)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     yield from _served(server)
 
@@ -105,7 +68,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted(secure: HTTPServer
 
 
 def test_the_file_of_its_authority_makes_it_trusted(secure: HTTPServer, tmp_path: Path) -> None:
-    web = Web(f"https://127.0.0.1:{secure.server_port}", ca_file=tmp_path / "cert.pem")
+    web = Web(f"https://127.0.0.1:{secure.server_port}", ca_file=tmp_path / "ca.pem")
     reply = web.request("POST", "/", b"")
     web.close()
 

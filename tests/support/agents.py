@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx2
 from tests.support.serving import ingest_app, prepared, served, settings_for
 
-from tagtrail.embedded import Embedded
 from tagtrail_agent import config
 from tagtrail_agent.clock import Clock, SystemClock
 from tagtrail_agent.readings import Advert, Ear, Reading
@@ -198,10 +197,24 @@ class Server:
         return numbers_of(await self.events())
 
 
+class Brokers(Protocol):
+    """A broker, as ingest and gateways reach it."""
+
+    @property
+    def mqtt_url(self) -> str:
+        """Address for ingest."""
+        ...
+
+    @property
+    def gateway_mqtt_url(self) -> str:
+        """Address for gateways."""
+        ...
+
+
 @contextlib.asynccontextmanager
 async def ingest_server(
     database_url: str,
-    infra: Embedded | None = None,
+    infra: Brokers | None = None,
     *,
     others: Sequence[Callable[[Deps], Service]] = (),
     migrations: Sequence[Migration] = (),

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import secrets
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tagtrail_agent.courier import Message
 from tagtrail_agent.delivery.link import Answer, answer_of
+from tagtrail_agent.delivery.trust import context_for_mqtt, words_of
 from tagtrail_agent.errors import ConfigError, RefusedError, UnreachableError
 
 log = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ class MqttLink:
         """Begin to connect; returns at once.
 
         Raises:
-            ConfigError: the address cannot be used.
+            ConfigError: the address or the file of authorities cannot be used.
         """
         self._loop = asyncio.get_running_loop()
         self._client = client = self._made()
@@ -113,9 +115,10 @@ class MqttLink:
         if user:
             client.username_pw_set(user, broker.password or unquote(address.password or ""))
         if address.scheme == "mqtts":
-            client.tls_set(ca_certs=str(broker.ca_file) if broker.ca_file else None)
+            client.tls_set_context(context_for_mqtt(broker.ca_file))
         client.will_set(self._topic(self._gateway_id, "status"), _OFFLINE, qos=1, retain=True)
         client.reconnect_delay_set(1, 60)
+        client.on_connect_fail = self._on_connect_fail
         client.on_connect = self._heard(self._on_connect)
         client.on_disconnect = self._heard(self._on_disconnect)
         client.on_subscribe = self._heard(self._on_subscribe)
@@ -131,6 +134,15 @@ class MqttLink:
                 self._loop.call_soon_threadsafe(handle, *args)
 
         return hand_over
+
+    def _on_connect_fail(self, _client: paho.Client, _userdata: Any) -> None:
+        """Note why there is no connection; paho calls this while it handles the exception."""
+        error = sys.exception()
+        host = urlsplit(self._broker.url).hostname or ""
+        fault = words_of(error, host) if error is not None else f"{host} does not answer"
+        if fault != self.fault:
+            log.warning("mqtt.out_of_reach", extra={"cause": fault})
+        self.fault = fault
 
     def _on_connect(self, _flags: Any, reason: Any, *_more: Any) -> None:
         if reason.is_failure:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tagtrail_agent.delivery.trust import context_of, words_of
 from tagtrail_agent.errors import ConfigError, UnreachableError
 
 MOST_BYTES: Final = 67_108_864
@@ -78,16 +78,9 @@ class Web:
             raise ConfigError(f"{url!r} must read https://host:port")
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, port
         self._base, self._headers, self._timeout_s = parts.path.rstrip("/"), headers, timeout_s
-        self._context = self._trusting(ca_file) if self._secure else None
+        self._context = context_of(ca_file) if self._secure else None
         self._connection: http.client.HTTPConnection | None = None
         self._ended = False
-
-    @staticmethod
-    def _trusting(ca_file: Path | None) -> ssl.SSLContext:
-        try:
-            return ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-        except OSError as error:
-            raise ConfigError(f"cannot read the certificates in {ca_file}: {error}") from error
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -119,15 +112,15 @@ class Web:
         except (http.client.RemoteDisconnected, ConnectionError) as error:
             self.close()
             if not kept or self._ended:
-                raise UnreachableError(_words(error, self._host)) from error
+                raise UnreachableError(words_of(error, self._host)) from error
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise UnreachableError(_words(error, self._host)) from error
+            raise UnreachableError(words_of(error, self._host)) from error
         try:  # the server had ended the kept connection in the meantime
             return self._once(method, path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise UnreachableError(_words(error, self._host)) from error
+            raise UnreachableError(words_of(error, self._host)) from error
 
     def _once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None
@@ -168,12 +161,3 @@ class Web:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
-
-
-def _words(error: Exception, host: str) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"the certificate of {host} is not trusted ({error.verify_message}); name the file of "
-            "its authority as server.ca_file"
-        )
-    return f"{host} does not answer: {error}"

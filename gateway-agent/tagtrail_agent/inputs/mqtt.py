@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from tagtrail_agent.binding import Range
 from tagtrail_agent.clock import Clock
 from tagtrail_agent.courier import Courier
-from tagtrail_agent.errors import AgentError
+from tagtrail_agent.delivery.trust import context_for_mqtt, words_of
+from tagtrail_agent.errors import AgentError, ConfigError
 from tagtrail_agent.inputs.common import heard_at
 from tagtrail_agent.inputs.formats.routing import PASSED, READERS, STRANGERS, Router, Rule
 from tagtrail_agent.inputs.formats.told import Sound, Told
@@ -172,8 +174,8 @@ class MqttGateways:
                 password = file.read_text("utf-8").strip() if file is not None else None
                 client.username_pw_set(options.username, password)
             if options.ca_file is not None:
-                client.tls_set(ca_certs=str(options.ca_file))
-        except (OSError, ValueError) as error:
+                client.tls_set_context(context_for_mqtt(options.ca_file))
+        except (OSError, ValueError, ConfigError) as error:
             raise AgentError(
                 f"input {self.name}: the password or CA file cannot be read: {error}"
             ) from error
@@ -187,6 +189,7 @@ class MqttGateways:
             AgentError: the address of the broker cannot be used.
         """
         loop, client = asyncio.get_running_loop(), self._client
+        client.on_connect_fail = self._on_connect_fail
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -210,6 +213,13 @@ class MqttGateways:
         finally:
             client.disconnect()
             await loop.run_in_executor(None, client.loop_stop)
+
+    def _on_connect_fail(self, _client: paho.Client, _userdata: Any) -> None:
+        """Tell why there is no connection; paho calls this while it handles the exception."""
+        error = sys.exception()
+        if error is not None:
+            cause = words_of(error, self._options.host, "ca_file of this input")
+            log.warning("mqtt.out_of_reach", extra={"input": self.name, "cause": cause})
 
     def _on_connect(
         self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, *_: Any
