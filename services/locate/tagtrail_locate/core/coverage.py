@@ -8,6 +8,7 @@ rack or gateway shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +16,7 @@ from tagtrail_locate.core import ears
 from tagtrail_locate.core.hearing import Reception, ZoneHearing
 
 if TYPE_CHECKING:
-    from tagtrail_locate.core.state import GatewayState, State, TagState
+    from tagtrail_locate.core.state import GatewayState, Reading, State, TagState
 
 HALF_LIFE: Final = 32.0
 """Adverts after which what was learned of a tag counts half: a tag that moved is known anew soon."""
@@ -55,23 +56,18 @@ DEAF_WITHIN_S: Final = 60.0
 """That minute, seconds."""
 
 
-def note(tag: TagState, gateway_id: str, at_s: float, count: int = 1, span_s: float = 0.0) -> None:
-    """Count a reading of a tag that speaks by itself; the hot path of this module.
-
-    Args:
-        tag: Changed in place.
-        gateway_id: Who heard it.
-        at_s: Event time, seconds.
-        count: Adverts that it stands for.
-        span_s: Time before `at_s` in which they came, seconds; 0 for one.
-    """
+def note(tag: TagState, readings: Sequence[Reading]) -> None:
+    """Count readings of a tag that speaks by itself; the hot path of this module."""
     habits = tag.habits
-    if habits.since_s is None:
-        habits.since_s = at_s
-    elif at_s >= habits.since_s - min(0.5 * tag.interval_s, SAME_ADVERT_S):
-        if span_s and span_s > at_s - habits.since_s:
-            count = max(round(count * (at_s - habits.since_s) / span_s), 1)
-        habits.counts[gateway_id] = habits.counts.get(gateway_id, 0) + count
+    counts, since_s = habits.counts, habits.since_s
+    slack_s = min(0.5 * tag.interval_s, SAME_ADVERT_S)
+    for at_s, name, _, _, count, span_s in readings:
+        if since_s is None:
+            since_s = habits.since_s = at_s
+        elif at_s >= since_s - slack_s:
+            if span_s and span_s > at_s - since_s:
+                count = max(round(count * (at_s - since_s) / span_s), 1)  # noqa: PLW2901
+            counts[name] = counts.get(name, 0) + count
 
 
 def note_verdict(tag: TagState, cause: str | None, *, lost: bool) -> None:

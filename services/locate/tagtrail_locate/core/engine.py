@@ -355,13 +355,8 @@ class Engine:
         self, event: Recorded, tag: TagState, readings: list[Reading], site_id: str | None
     ) -> None:
         """Note that a tag that speaks by itself was heard."""
-        learned = False
-        for at_s, name, level, _, count, span_s in readings:
-            if span_s or tag.span_s:
-                folds.note(tag, span_s)
-            if level and sources.learn_gap(tag, name, at_s, level, count, span_s):
-                learned = True
-        if learned:
+        folds.note(tag, readings)
+        if sources.learn_gaps(tag, readings):
             self._silence.learn(tag)
         if self._silence.broken(tag, readings, site_id):
             self._settled(tag)

@@ -8,9 +8,10 @@ comes at once. Until then its silence says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
-from tagtrail_locate.core.state import TagState
+from tagtrail_locate.core.state import Reading, TagState
 
 MOST_SAMPLES: Final = 1000
 """Readings that one item may stand for: a quarter of an hour of a tag at 1 Hz."""
@@ -52,11 +53,9 @@ def held_s(tag: TagState) -> float:
     return (SPANS_LEARNED if tag.learned else SPANS) * tag.span_s
 
 
-def note(tag: TagState, span_s: float) -> None:
-    """Remember the longest time that the items of a tag lately spanned.
-
-    Args:
-        tag: Changed in place.
-        span_s: Of one more item; 0 = it is a single reading.
-    """
-    tag.span_s = max(span_s, SPAN_FADE * tag.span_s if tag.span_s > 1.0 else 0.0)
+def note(tag: TagState, readings: Sequence[Reading]) -> None:
+    """Remember the longest time that the items of a tag lately spanned."""
+    for reading in readings:
+        span_s = reading[5]
+        if span_s or tag.span_s:
+            tag.span_s = max(span_s, SPAN_FADE * tag.span_s if tag.span_s > 1.0 else 0.0)

@@ -36,9 +36,9 @@ class Silence:
             readings: Who heard it when, at least one.
             site_id: Site of those gateways.
         """
+        coverage.note(tag, readings)
         heard, newest_s = tag.heard, 0.0
-        for at_s, name, _, _, count, span_s in readings:
-            coverage.note(tag, name, at_s, count, span_s)
+        for at_s, name, _, _, _, _ in readings:
             if at_s > heard.get(name, 0.0):
                 heard[name] = at_s
             if at_s > newest_s:

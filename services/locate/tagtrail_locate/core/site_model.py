@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -193,30 +193,16 @@ class SiteModel:
         answers: list[Answers | None] = [None] * len(parts)
         if step.rows.size:
             asked = step.rows.tolist()
-            nearest = self._nearest(heard)
+            nearest = self._nearest(heard, step.rows)
             moved = step.tags.head[step.rows, MOVED].tolist()
-            told = self._answers(step.belief, [nearest[n] for n in asked], moved)
+            told = self._answers(step.belief, nearest, moved)
             for n, one in zip(asked, told, strict=True):
                 answers[n] = one
         return list(zip(parts, self._names(step.silent), answers, strict=True))
 
     def _heard(self, courses: Sequence[Course], looks: Sequence[Look], grace_s: float) -> Heard:
         """Lay readings out in columns."""
-        size, index = self.size, self.index
-        cells: list[int] = []
-        values: list[float] = []
-        folds: list[tuple[int, int, float]] = []
-        base = 0
-        for look in looks:
-            for _, gateway_id, level_dbm, _, count, span_s in look.readings:
-                column = index.get(gateway_id)
-                if column is not None:
-                    if span_s:
-                        folds.append((len(cells), count, span_s))
-                    cells.append(base + column)
-                    values.append(level_dbm)
-            base += size
-        sums, counts, adverts, spans = _weighed(cells, values, folds, base, size)
+        sums, counts, adverts, spans = _weighed(looks, self.index)
         times = np.array([look.at_s for look in looks])
         before = np.array([c.at_s if c.at_s is not None else 0.0 for c in courses])
         since = np.where(before > 0.0, np.maximum(times - before, 0.0), 0.0)
@@ -251,11 +237,12 @@ class SiteModel:
             found[row] = tuple(self.gateways[n] for n in np.flatnonzero(marked[row]))
         return found
 
-    def _nearest(self, heard: Heard) -> list[str | None]:
-        """Return who heard each tag strongest."""
-        levels = np.where(heard.counts > 0.0, heard.levels_dbm, -np.inf)
+    def _nearest(self, heard: Heard, rows: Indices) -> list[str | None]:
+        """Return who heard each of some tags strongest."""
+        counts = heard.counts[rows]
+        levels = np.where(counts > 0.0, heard.levels_dbm[rows], -np.inf)
         best = levels.argmax(axis=1)
-        told = heard.counts[np.arange(len(best)), best] > 0.0
+        told = counts[np.arange(len(best)), best] > 0.0
         return [
             self.gateways[n] if known else None
             for n, known in zip(best.tolist(), told.tolist(), strict=True)
@@ -336,37 +323,39 @@ class SiteModel:
 
 
 def _weighed(
-    cells: list[int], values: list[float], folds: list[tuple[int, int, float]], base: int, size: int
+    looks: Sequence[Look], index: Mapping[str, int]
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Add up what was heard, per tag and gateway.
 
     Args:
-        cells: Tag and gateway of each reading: tag * size + gateway.
-        values: Its level, dBm.
-        folds: (index of the reading, readings that it stands for, seconds) of those for several.
-        base: Tags times gateways.
-        size: Gateways.
+        looks: One per tag.
+        index: Columns of the gateways; readings of others do not count.
 
     Returns:
         Weighted sums of levels, the weights, readings, and the time they span in seconds; each of
         shape (b, g).
     """
-    at, levels = np.array(cells, dtype=np.int64), np.array(values)
-    if not folds:
-        counts = np.bincount(at, minlength=base).astype(np.float64).reshape(-1, size)
-        sums = np.bincount(at, weights=levels, minlength=base).reshape(-1, size)
-        return sums.astype(np.float64), counts, counts, np.zeros(counts.shape)
-    samples, spans = np.ones(len(at)), np.zeros(base)
-    for n, count, span_s in folds:
-        samples[n] = count
-        spans[cells[n]] += span_s
+    shape = (len(looks), len(index))
+    readings = [reading for look in looks for reading in look.readings]
+    columns = np.array([index.get(reading[1], -1) for reading in readings], dtype=np.int64)
+    at = np.repeat(np.arange(len(looks)) * len(index), [len(look.readings) for look in looks])
+    at += columns
+    levels = np.array([reading[2] for reading in readings])
+    samples = np.array([reading[4] for reading in readings], dtype=np.float64)
+    spans = np.array([reading[5] for reading in readings])
+    if columns.min(initial=0) < 0:
+        known = columns >= 0
+        at, levels, samples, spans = at[known], levels[known], samples[known], spans[known]
+
+    def summed(values: Floats) -> Floats:
+        found = np.bincount(at, weights=values, minlength=shape[0] * shape[1])
+        return found.astype(np.float64).reshape(shape)
+
+    if spans.max(initial=0.0) <= 0.0:
+        counts = summed(samples)
+        return summed(levels), counts, counts, np.zeros(shape)
     worth = samples / (1.0 + SHARED * (samples - 1.0))
-    summed = (worth * levels, worth, samples)
-    found = [
-        np.bincount(at, weights=weights, minlength=base).astype(np.float64).reshape(-1, size)
-        for weights in summed
-    ]
-    return found[0], found[1], found[2], spans.reshape(-1, size)
+    return summed(worth * levels), summed(worth), summed(samples), summed(spans)
 
 
 def model_of(registry: Registry, site_id: str) -> SiteModel | None:

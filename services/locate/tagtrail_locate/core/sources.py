@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from tagtrail_locate.core.facts import Claim, Position, Range, Sighting
 from tagtrail_locate.core.levels import STANDARD_DBM, level_of, shift_of
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.smoothing import distance_m
-from tagtrail_locate.core.state import Hold, State, TagState
+from tagtrail_locate.core.state import Hold, Reading, State, TagState
 from tagtrail_locate.core.touches import Touch
 
 PASSIVE: Final = frozenset({"rfid", "nfc", "optical"})
@@ -63,39 +64,39 @@ def refresh(state: State, tag: TagState) -> None:
         tag.power_db = power_dbm - registry.thresholds.default_rssi_1m_dbm
 
 
-def learn_gap(
-    tag: TagState, gateway_id: str, at_s: float, level_dbm: float, count: int, span_s: float
-) -> bool:
+def learn_gaps(tag: TagState, readings: Sequence[Reading]) -> bool:
     """Learn how often a tag speaks from the gateway that hears it best.
 
     An item of several readings tells the time between them; the time between items is the
-    gateway's, and so is that of a single reading among them.
+    gateway's, and so is that of a single reading among them. Readings without a level teach
+    nothing.
 
     Args:
         tag: Changed in place.
-        gateway_id: Who heard it.
-        at_s: Event time, seconds.
-        level_dbm: Normalised level.
-        count: Readings that it stands for.
-        span_s: Time that they span, seconds; 0 for one.
+        readings: In the order in which they came.
 
     Returns:
         Whether the expected interval is worth computing again.
     """
-    gap_s = at_s - tag.paced_s
-    if gateway_id == tag.pacer_id:
-        if gap_s <= ECHO_S:
-            return False
-        if span_s or not tag.span_s:
-            presence.learn_gap(tag, span_s / count if span_s else gap_s)
-        tag.paced_s = at_s
-        tag.pacer_db += 0.1 * (level_dbm - tag.pacer_db)
-        tag.gaps_ever += 1
-        return tag.gaps_ever % RELEARN_EVERY == 0 or len(tag.gaps_s) == presence.GAPS_NEEDED
+    learned = False
     silent_s = max(PACER_SILENT_S, 2.0 * tag.span_s)
-    if tag.pacer_id is None or level_dbm > tag.pacer_db + BETTER_DB or gap_s > silent_s:
-        tag.pacer_id, tag.paced_s, tag.pacer_db = gateway_id, at_s, level_dbm
-    return False
+    for at_s, name, level_dbm, _, count, span_s in readings:
+        gap_s = at_s - tag.paced_s
+        if not level_dbm:
+            continue
+        if name != tag.pacer_id:
+            better = level_dbm > tag.pacer_db + BETTER_DB
+            if better or gap_s > silent_s or tag.pacer_id is None:
+                tag.pacer_id, tag.paced_s, tag.pacer_db = name, at_s, level_dbm
+        elif gap_s > ECHO_S:
+            if span_s or not tag.span_s:
+                presence.learn_gap(tag, span_s / count if span_s else gap_s)
+            tag.paced_s = at_s
+            tag.pacer_db += 0.1 * (level_dbm - tag.pacer_db)
+            tag.gaps_ever += 1
+            enough = len(tag.gaps_s) == presence.GAPS_NEEDED
+            learned = learned or enough or tag.gaps_ever % RELEARN_EVERY == 0
+    return learned
 
 
 def lapse_s(state: State, tag: TagState) -> float:
