@@ -27,6 +27,7 @@ class Kind:
         words: What it is, for people.
         asks: Whether it asks which identities are enrolled.
         passes: Whether it hands messages over that only the server reads.
+        shared: Whether it may be heard beside a running agent, without taking anything from it.
     """
 
     module: str
@@ -35,17 +36,23 @@ class Kind:
     words: str
     asks: bool = False
     passes: bool = False
+    shared: bool = False
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "simulated": Kind(
-        "tagtrail_agent.simulation", "SimulationOptions", "Simulation", "tags that do not exist"
+        "tagtrail_agent.simulation",
+        "SimulationOptions",
+        "Simulation",
+        "tags that do not exist",
+        shared=True,
     ),
     "bluetooth": Kind(
         "tagtrail_agent.inputs.bluetooth",
         "BluetoothOptions",
         "Bluetooth",
         "this machine's radio; needs the extra: pip install 'tagtrail-agent[bluetooth]'",
+        shared=True,
     ),
     "mqtt": Kind(
         "tagtrail_agent.inputs.mqtt",
@@ -54,6 +61,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "other gateways, by a local broker",
         asks=True,
         passes=True,
+        shared=True,
     ),
     "rfid": Kind("tagtrail_agent.inputs.llrp.client", "LlrpOptions", "LlrpReader", "RFID readers"),
     "uwb": Kind(
@@ -67,7 +75,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         asks=True,
     ),
     "replay": Kind(
-        "tagtrail_agent.inputs.replay", "ReplayOptions", "Replay", "a recording in a file"
+        "tagtrail_agent.inputs.replay",
+        "ReplayOptions",
+        "Replay",
+        "a recording in a file",
+        shared=True,
     ),
     "lines": Kind(
         "tagtrail_agent.piping", "LinesOptions", "Lines", "another program, by standard input"
@@ -81,6 +93,8 @@ def input_of(
     clock: Clock,
     enrolled: Callable[[str], bool],
     courier: Courier | None = None,
+    *,
+    guest: bool = False,
 ) -> Input:
     """Make an input.
 
@@ -90,6 +104,7 @@ def input_of(
         clock: Both clocks.
         enrolled: Says whether an identity may leave the gateway.
         courier: Takes messages that only the server reads; without one they are counted.
+        guest: Whether it only listens beside a running agent.
 
     Raises:
         ConfigError: the kind is unknown, or an option does not fit; names the line.
@@ -106,7 +121,7 @@ def input_of(
     more: dict[str, Any] = {"enrolled": enrolled} if kind.asks else {}
     if kind.passes:
         _refuse_the_servers_broker(config, entry, options)
-        more["courier"] = courier
+        more |= {"courier": courier, "guest": guest}
     return make(options, clock, entry.name, **more)
 
 

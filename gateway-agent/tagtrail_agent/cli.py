@@ -1,4 +1,4 @@
-"""`tagtrail-agent`: run, check, enrol, status, simulate, bench, aside, launch."""
+"""`tagtrail-agent`: run, check, enrol, nearby, status, simulate, bench, aside, launch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tagtrail_agent import VERSION, checking, config, enrolment_client, logs
+from tagtrail_agent import VERSION, checking, config, enrolment_client, logs, nearby_cli
 from tagtrail_agent.assembly import KINDS, simulation
 from tagtrail_agent.benchmark import adverts_per_s
 from tagtrail_agent.clock import SystemClock
@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     status = _command(commands, "status", _status, "show the last heartbeat of the running agent")
     _json(status)
+    nearby = _command(
+        commands, "nearby", nearby_cli.run, "show what is around, to find a tag to enrol",
+        nearby_cli.MORE,
+    )  # fmt: skip
+    nearby_cli.add_options(nearby)
+    _json(nearby)
     _simulate_parser(commands)
     _enrol_parser(commands)
     bench = commands.add_parser("bench", help="measure how fast this machine decodes adverts")

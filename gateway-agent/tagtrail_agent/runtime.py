@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from tagtrail_agent import remote
@@ -24,11 +22,11 @@ from tagtrail_agent.filtering import Alarm, LogAndFile, Rules, RulesError, parse
 from tagtrail_agent.hearing import Hearing
 from tagtrail_agent.heartbeat import Heartbeat
 from tagtrail_agent.identity import Enrolment
-from tagtrail_agent.identity.enrolment import TagListError
 from tagtrail_agent.inputs.common import Backoff
 from tagtrail_agent.models import load_models
 from tagtrail_agent.outbox import Outbox
 from tagtrail_agent.readings import Input
+from tagtrail_agent.tags import enrolment_of, kept_push
 from tagtrail_agent.updating import Updating
 
 log = logging.getLogger(__name__)
@@ -68,7 +66,7 @@ class Agent:
         )
         self.courier = OutboxCourier(self.outbox, server_time=self.server_time, boot=self.boot)
         self.alarms: list[Alarm] = []
-        self.pushed = self._kept()
+        self.pushed = kept_push(config, self.credentials)
         self.hearing = self._made_hearing()
         self.configuring = Configuring(self)
         self.link = link_of(config, self.credentials, self.configuring.notice)
@@ -122,40 +120,9 @@ class Agent:
                 "gateway.state"
             ) from error
 
-    def _kept(self) -> remote.Pushed | None:
-        key = self.credentials.config_key
-        if key is None:
-            return None
-        return remote.kept(self.config.state, key=key, gateway_id=self.config.gateway.id)
-
     def enrolment(self, pushed: remote.Pushed | None) -> Enrolment:
-        """Return the tags that may leave: the server's, else those of the file.
-
-        Raises:
-            ConfigError: a file cannot be read.
-        """
-        tags = self.config.tags
-        ranges = [*tags.ranges, *((pushed.settings.get("ranges") or ()) if pushed else ())]
-        listed: Any = pushed.tags if pushed is not None else []
-        try:
-            if pushed is None and tags.file is not None:
-                listed = json.loads(self.config.beside(tags.file).read_text(encoding="utf-8"))
-                listed = listed.get("tags", []) if isinstance(listed, dict) else listed
-            return Enrolment.parse({"tags": listed, "ranges": ranges}, self._tag_keys())
-        except (OSError, ValueError) as error:
-            place = ("tags", "keys" if isinstance(error, TagListError) else "file")
-            raise self.config.document.fault(place, f"cannot be used: {error}") from error
-
-    def _tag_keys(self) -> Mapping[str, Any]:
-        path = self.config.tags.keys
-        if path is None:
-            return {}
-        path = self.config.beside(path)
-        if path.stat().st_mode & 0o077:
-            raise self.config.document.fault(
-                ("tags", "keys"), f"is open to others; run: chmod 600 {path}"
-            )
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        """Return the tags that may leave; see `enrolment_of`."""
+        return enrolment_of(self.config, pushed)
 
     def _rules(self) -> Rules | None:
         if self.pushed is not None and self.pushed.rules is not None:

@@ -46,7 +46,9 @@ def test_help_names_every_command_and_how_to_begin(capsys: pytest.CaptureFixture
 
     text = capsys.readouterr().out
     assert ended.value.code == 0
-    commands = ("run", "check", "simulate", "enrol", "bench", "status", "aside", "launch")
+    commands = (
+        "run", "check", "nearby", "simulate", "enrol", "bench", "status", "aside", "launch",
+    )  # fmt: skip
     assert all(f"    {command}" in text for command in commands)
     assert "tagtrail-agent enrol --server" in text
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -133,6 +134,8 @@ class MqttGateways:
         enrolled: Says whether an identity is an enrolled tag's. Of several identities in one
             message the first such is taken. Without it the best one is, and facts about tags that
             were not heard (absences, places) do not go on.
+        guest: Whether it only listens beside a running agent: in a session of its own, which the
+            broker forgets.
 
     Raises:
         AgentError: a topic has an unknown format, or a file cannot be read.
@@ -146,12 +149,13 @@ class MqttGateways:
         *,
         courier: Courier | None = None,
         enrolled: Callable[[str], bool] | None = None,
+        guest: bool = False,
     ) -> None:
         self.name = name
         self.counts: Counter[str] = Counter()
         self.connected = self.subscribed = False
         self._options, self._clock = options, clock
-        self._courier, self._enrolled = courier, enrolled
+        self._courier, self._enrolled, self._guest = courier, enrolled, guest
         try:
             self._router = Router([Rule(t.filter, t.format) for t in options.topics])
         except ValueError as error:
@@ -164,8 +168,8 @@ class MqttGateways:
         options = self._options
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=options.client_id,
-            clean_session=False,
+            client_id=options.client_id + (f"-{secrets.token_hex(4)}" if self._guest else ""),
+            clean_session=self._guest,
             manual_ack=True,
         )
         try:
