@@ -8,7 +8,7 @@ The four parameters are those of an omlox fence, see `thresholds.Fence`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tagtrail_locate.core.state import Hold
 from tagtrail_locate.core.thresholds import FullFence, Thresholds
@@ -22,12 +22,16 @@ class View(NamedTuple):
         best: Its probability.
         held: Probability of the confirmed zone.
         near: Probability of being in the confirmed zone or within its tolerance.
+        readings: Readings that the newest item of a gateway stands for.
+        span_s: Time that they span, seconds; 0 for one.
     """
 
     best_id: str | None
     best: float
     held: float
     near: float
+    readings: int = 1
+    span_s: float = 0.0
 
 
 def decide(
@@ -59,9 +63,8 @@ def decide(
         dismiss(hold, "most_probable")
         return False
     if view.held >= thresholds.exit_probability or view.best < thresholds.lead_probability:
-        dismiss(hold, "still_probable")
-        return False
-    _count(hold, view.best_id, now_s)
+        return _doubt(hold, view, now_s, fence, thresholds)
+    _count(hold, view, now_s)
     if settling:
         return _settle(hold, view, now_s, thresholds)
     return _leave(hold, view, now_s, fence)
@@ -104,11 +107,29 @@ def _settle(hold: Hold, view: View, now_s: float, thresholds: Thresholds) -> boo
     return True
 
 
+CLEAR_LEAD: Final = 1.5
+"""Another zone that is so many times as probable for long replaces one that is not probable."""
+
+
+def _doubt(hold: Hold, view: View, now_s: float, fence: FullFence, thresholds: Thresholds) -> bool:
+    """Let a zone go slowly if another one is clearly more probable, though not by itself probable."""
+    if view.best < max(CLEAR_LEAD * view.held, thresholds.enter_probability):
+        dismiss(hold, "still_probable")
+        return False
+    _count(hold, view, now_s)
+    led_s = now_s - hold.candidate_since_s
+    if hold.candidate_count >= fence.exit_evaluations and led_s >= fence.tolerance_timeout_s:
+        _install(hold, view.best_id, now_s, hold.candidate_since_s, "left_after_timeout")
+        return True
+    hold.reason = "still_probable"
+    return False
+
+
 def _leave(hold: Hold, view: View, now_s: float, fence: FullFence) -> bool:
     if view.near >= 0.5:
         hold.outside_since_s = None
     elif hold.outside_since_s is None:
-        hold.outside_since_s = now_s
+        hold.outside_since_s = now_s - view.span_s
     enough = hold.candidate_count >= fence.exit_evaluations
     outside_s = -1.0 if hold.outside_since_s is None else now_s - hold.outside_since_s
     if enough and outside_s >= fence.exit_delay_s:
@@ -121,13 +142,14 @@ def _leave(hold: Hold, view: View, now_s: float, fence: FullFence) -> bool:
     return False
 
 
-def _count(hold: Hold, zone_id: str | None, now_s: float) -> None:
+def _count(hold: Hold, view: View, now_s: float) -> None:
+    zone_id = view.best_id
     out = zone_id is None
     if hold.candidate_count == 0 or hold.candidate_id != zone_id or hold.candidate_out != out:
         hold.candidate_id, hold.candidate_out = zone_id, out
-        hold.candidate_since_s, hold.candidate_count = now_s, 0
+        hold.candidate_since_s, hold.candidate_count = now_s - view.span_s, 0
         hold.outside_since_s = None
-    hold.candidate_count += 1
+    hold.candidate_count += view.readings
 
 
 def _install(
