@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from tagtrail_locate.core.borders import LOSS_SD_DB, Raster, loss_by_survey
 from tagtrail_locate.core.calibration_config import Calibration, Level, survey_of
 from tagtrail_locate.core.calibration_config import Point as Mark
 from tagtrail_locate.core.cells import Cells, laid, roomwise, side_by_side
@@ -41,9 +43,9 @@ GATEWAY_HEIGHT_M: Final = 2.5
 FLOOR_LOSS_DB: Final = 15.0
 """Loss through a concrete floor at 2.4 GHz."""
 
-LAW_SD_DB: Final = 5.5
-"""Deviation of a rest's mean level from the log-distance law: shadowing 3 to 4, small-scale fading
-3, the gateway's own offset 2 dB."""
+LAW_SD_DB: Final = 4.5
+"""Deviation of a rest's mean level from the log-distance law and the borders of zones: shadowing 3
+to 4, small-scale fading and the gateway's own offset 2 dB."""
 
 LEAST_SD_DB: Final = 1.5
 """No map knows a place better than this: furniture and stock move."""
@@ -91,6 +93,8 @@ class Plan(NamedTuple):
         mean_dbm: Expected normalised level, shape (G, C), dBm.
         sd_db: Deviation of a rest's mean from it, shape (G, C), dB.
         unheard_share: Chance that several adverts are all unheard, shape (G, C).
+        borders_db: Error that all borders of zones have in common, one standard deviation, shape
+            (G, C), dB.
         placed: Whether cells have coordinates.
         anywhere: Chance that a tag that was moved turns up anywhere.
     """
@@ -100,15 +104,23 @@ class Plan(NamedTuple):
     mean_dbm: Floats
     sd_db: Floats
     unheard_share: Floats
+    borders_db: Floats
     placed: bool
     anywhere: float
 
 
 class Levels(NamedTuple):
-    """What gateways hear on a grid: mean and its deviation, shape (G, C), dBm and dB."""
+    """What gateways hear on a grid; arrays have shape (G, C).
+
+    Attributes:
+        mean_dbm: Expected level, dBm.
+        sd_db: Deviation of a rest's mean from it, dB.
+        borders: Borders of zones on the way whose loss is not known.
+    """
 
     mean_dbm: Floats
     sd_db: Floats
+    borders: Floats
 
 
 def plan_of(registry: Registry, site_id: str) -> Plan | None:
@@ -149,19 +161,22 @@ def _placed(
     for level, own in sorted(outlines.items()):
         grid = grid_over(own, cell_m=cell_m)
         grids.append(grid)
-        maps.append(_map_of(registry, grid, level, gateways, calibration))
+        raster = Raster([outline for name, outline in own.items() if name])
+        maps.append(_map_of(registry, grid, level, gateways, calibration, raster))
         levels.append(level)
     cells = side_by_side(grids, levels)
     mean = laid([m.mean_dbm for m in maps], grids, cells.rows, UNHEARD_DBM)
     spread = laid([m.sd_db for m in maps], grids, cells.rows, LAW_SD_DB)
+    borders = laid([m.borders for m in maps], grids, cells.rows, 0.0)
     names = tuple(g.gateway_id for g in gateways)
-    return _plan(cells, names, Levels(mean, spread), placed=True)
+    return _plan(cells, names, Levels(mean, spread, borders), placed=True)
 
 
 def _plan(cells: Cells, names: tuple[str, ...], levels: Levels, *, placed: bool) -> Plan:
     mean, spread = _rounded(levels.mean_dbm), _rounded(levels.sd_db)
+    borders_db = levels.borders * LOSS_SD_DB
     anywhere = ANYWHERE if placed else ANY_ROOM
-    return Plan(cells, names, mean, spread, unheard_share(mean), placed, anywhere)
+    return Plan(cells, names, mean, spread, unheard_share(mean), borders_db, placed, anywhere)
 
 
 def heard_share(mean_dbm: Floats) -> Floats:
@@ -188,28 +203,30 @@ def _cell_m(outlines: Mapping[str, Sequence[Point]]) -> float:
 
 def _map_of(
     registry: Registry, grid: Grid, level: float, gateways: Sequence[Gateway],
-    calibration: Calibration | None,
+    calibration: Calibration | None, raster: Raster,
 ) -> Levels:  # fmt: skip
     """Return what is heard on one floor: by the law, and where there is a survey, by that."""
-    mean, spread = np.empty((len(gateways), grid.cells)), np.empty((len(gateways), grid.cells))
+    shape = (len(gateways), grid.cells)
+    law = Levels(np.empty(shape), np.empty(shape), np.zeros(shape))
     for row, gateway in enumerate(gateways):
         zone = registry.zones.get(registry.zone_of.get(gateway.gateway_id, ""))
         storeys = 0.0 if zone is None else abs(zone.floor - level)
-        mean[row], spread[row] = _by_law(registry, grid, gateway, storeys, calibration)
-    law = Levels(mean, spread)
+        if storeys <= 0.0:
+            law.borders[row] = raster.between(_place(gateway), grid.x_m, grid.y_m)
+        _by_law(registry, grid, gateway, storeys, calibration, law, row)
     if calibration is None:
         return law
     points = [p for p in calibration.points if p.floor == level]
     if len(points) < FEWEST_POINTS:
         return law
-    return _by_survey(registry, grid, gateways, points, law, calibration)
+    return _by_survey(registry, grid, gateways, points, law, calibration, raster)
 
 
 def _by_law(
     registry: Registry, grid: Grid, gateway: Gateway, storeys: float,
-    calibration: Calibration | None,
-) -> tuple[Floats, float]:  # fmt: skip
-    """Return mean levels of one gateway by the log-distance law, and their deviation."""
+    calibration: Calibration | None, law: Levels, row: int,
+) -> None:  # fmt: skip
+    """Note what one gateway hears by the log-distance law."""
     away = np.sqrt(
         (grid.x_m - (gateway.x_m or 0.0)) ** 2
         + (grid.y_m - (gateway.y_m or 0.0)) ** 2
@@ -219,11 +236,18 @@ def _by_law(
     if fit is not None:
         offset = fit.offset_db + shift_of(registry, gateway.gateway_id) - STANDARD_DBM
         exponent, sigma = fit.exponent, max(fit.sigma_db, LEAST_SD_DB)
+        law.borders[row] = 0.0
     else:
         offset, sigma = 0.0, LAW_SD_DB
         exponent = gateway.path_loss_exponent or registry.thresholds.default_exponent
     fallen = 10.0 * exponent * np.log10(np.maximum(away, NEAREST_M))
-    return STANDARD_DBM + offset - fallen - FLOOR_LOSS_DB * storeys, sigma
+    fallen += registry.thresholds.border_loss_db * law.borders[row]
+    law.mean_dbm[row] = STANDARD_DBM + offset - fallen - FLOOR_LOSS_DB * storeys
+    law.sd_db[row] = sigma
+
+
+def _place(gateway: Gateway) -> Point:
+    return (gateway.x_m or 0.0, gateway.y_m or 0.0)
 
 
 def _height_m(gateway: Gateway) -> float:
@@ -232,7 +256,7 @@ def _height_m(gateway: Gateway) -> float:
 
 def _by_survey(
     registry: Registry, grid: Grid, gateways: Sequence[Gateway], points: Sequence[Mark],
-    law: Levels, calibration: Calibration,
+    law: Levels, calibration: Calibration, raster: Raster,
 ) -> Levels:  # fmt: skip
     """Return the law's levels with the rows of those gateways that the survey heard replaced."""
     heard = [n for n, g in enumerate(gateways) if any(g.gateway_id in p.levels for p in points)]
@@ -244,11 +268,18 @@ def _by_survey(
     positions = np.array([(g.x_m or 0.0, g.y_m or 0.0, _height_m(g)) for g in stands])
     marks = _normalised(registry, points, names, calibration)
     survey = survey_of(marks, names, tag_height_m=height_m)
+    x, y = survey.places_m[:, 0], survey.places_m[:, 1]
+    between = np.stack([raster.between(_place(g), x, y) for g in stands])
+    passed = between[survey.gateway, survey.place]
+    loss_db = loss_by_survey(survey, positions, passed, registry.thresholds.border_loss_db)
+    survey = replace(survey, level_db=survey.level_db + loss_db * passed)
     found = map_of_survey(grid, names, positions, survey, tag_height_m=height_m)
-    mean, spread = law.mean_dbm.copy(), law.sd_db.copy()
-    mean[heard] = found.mean_db
+    mean, spread, borders = law.mean_dbm.copy(), law.sd_db.copy(), law.borders.copy()
+    cells = [loss_db * raster.between(_place(g), grid.x_m, grid.y_m) for g in stands]
+    mean[heard] = found.mean_db - np.stack(cells)
     spread[heard] = np.maximum(found.sd_db * math.sqrt(found.shared_share), LEAST_SD_DB)
-    return Levels(mean, spread)
+    borders[heard] = 0.0
+    return Levels(mean, spread, borders)
 
 
 def _normalised(
@@ -292,4 +323,4 @@ def _roomwise(registry: Registry, gateways: Sequence[Gateway], zone_ids: Sequenc
     mean = _rounded(np.where(own, OWN_DBM, OTHER_DBM))
     spread = np.full(mean.shape, ROOM_SD_DB)
     names = tuple(g.gateway_id for g in gateways)
-    return _plan(cells, names, Levels(mean, spread), placed=False)
+    return _plan(cells, names, Levels(mean, spread, np.zeros(mean.shape)), placed=False)

@@ -152,6 +152,7 @@ class RestFilter:
         *,
         anywhere: float,
         unheard_share: Floats,
+        borders_db: Floats,
     ) -> None:
         self.grid, self._anywhere = grid, np.float32(anywhere)
         self.prior = (grid.presence / grid.presence.sum()).astype(np.float32)
@@ -161,6 +162,9 @@ class RestFilter:
         self._weight = (1.0 / steady).astype(np.float32)
         self._depth = _rounded(np.log(steady))
         self._variance = variance.mean(axis=1)
+        slope = borders_db / steady
+        self._slope, self._steep = slope.astype(np.float32), (slope * borders_db).astype(np.float32)
+        self._bordered = np.logical_or.reduce(borders_db > 0.0, axis=1).tolist()
         self._unheard = _rounded(np.log(np.clip(unheard_share, LEAST_UNHEARD, 1.0)))
         self._gates = tuple(gate.astype(np.float32) for gate in grid.gates)
         self._exp = _exp_table()
@@ -233,6 +237,8 @@ class RestFilter:
 
         With residuals r and weights w of the links, and a power of variance t², the evidence is
         -(sum of w r² - (sum of w r)² / (1/t² + sum of w)) / 2: the power is integrated out.
+        What all borders of zones take more or less than expected is integrated out before, in the
+        same way, with f (standard deviations of it in each link) in the place of ones.
         """
         links, head = tags.links, tags.head
         count = links[:, COUNT]
@@ -242,12 +248,20 @@ class RestFilter:
         worth *= (self._variance + NOISE_DB2 / 20.0) / (self._variance + noise)
         worth = worth.astype(np.float32)
         level = (rests.mean_of_all(links) - head[:, OFFSET, None]).astype(np.float32)
-        square, pull, total, away, part = [
-            np.zeros(tags.base.shape, dtype=np.float32) for _ in range(5)
+        square, pull, total, away, part, tilt, lean, steep = [
+            np.zeros(tags.base.shape, dtype=np.float32) for _ in range(8)
         ]
+        steep += np.float32(1.0)
         for gateway in np.flatnonzero(np.logical_or.reduce(count > 0.0, axis=0)).tolist():
             own = worth[:, gateway, None]
             np.subtract(level[:, gateway, None], self.mean_dbm[gateway], out=away)
+            if self._bordered[gateway]:
+                np.multiply(own, self._steep[gateway], out=part)
+                steep += part
+                np.multiply(own, self._slope[gateway], out=part)
+                lean += part
+                part *= away
+                tilt += part
             np.multiply(own, self._weight[gateway], out=part)
             total += part
             part *= away
@@ -257,6 +271,13 @@ class RestFilter:
             np.multiply(own, self._depth[gateway], out=part)
             square += part
         slack = (1.0 / head[:, POWER]).astype(np.float32)[:, None] + total
+        np.divide(lean, steep, out=part)
+        slack -= part * lean
+        part *= tilt
+        pull -= part
+        tilt *= tilt
+        tilt /= steep
+        square -= tilt
         np.multiply(pull, pull, out=part)
         part /= slack
         part -= square

@@ -108,7 +108,7 @@ class SiteModel:
         self._grid, self._floors = plan.cells, plan.cells.floor
         self.filter = RestFilter(
             plan.cells, plan.mean_dbm, plan.sd_db, anywhere=plan.anywhere,
-            unheard_share=plan.unheard_share,
+            unheard_share=plan.unheard_share, borders_db=plan.borders_db,
         )  # fmt: skip
         self.size, self._cells = len(self.gateways), len(plan.cells.x_m)
         self.index = {name: n for n, name in enumerate(self.gateways)}

@@ -61,6 +61,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         default_rssi_1m_dbm: Power at 1 m where neither message nor gateway says it, dBm. -59 is
             the iBeacon convention; ESPresense's -65 would scale all distances alike.
         default_exponent: Path loss exponent of gateways without their own.
+        border_loss_db: What a signal usually loses where it passes a border of zones, dB: walls,
+            partitions, racks. 0 for a site whose zones are marks on an open floor.
         enter_probability: A zone is named as the first one from this probability on.
         exit_probability: A tag may be elsewhere once its zone is less probable than this.
         lead_probability: A zone replaces another one only from this probability on.
@@ -105,9 +107,10 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     late_tolerance_s: Annotated[float, Meta(ge=1, le=60)] = 4.0
     default_rssi_1m_dbm: Annotated[float, Meta(ge=-150, le=30)] = -59.0
     default_exponent: Annotated[float, Meta(ge=1, le=6)] = 2.7
+    border_loss_db: Annotated[float, Meta(ge=0, le=40)] = 4.0
     enter_probability: Probability = 0.3
-    exit_probability: Probability = 0.4
-    lead_probability: Probability = 0.6
+    exit_probability: Probability = 0.35
+    lead_probability: Probability = 0.65
     exit_tolerance_m: Metres = 1.5
     tolerance_timeout_ms: Milliseconds = 45_000
     exit_delay_ms: Milliseconds = 3000
