@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import copy
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,7 +14,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as seeded
-from hypothesis.errors import Unsatisfiable
+from hypothesis.errors import FailedHealthCheck, Unsatisfiable
 from jsonschema import Draft202012Validator
 from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
@@ -28,8 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 EXAMPLES: Final = 3
 """Requests of each kind for each operation."""
 
-BUDGET_S: Final = 120.0
-"""Time after which no further operation is begun; the test says how many were left out."""
+IGNORED_CHECKS: Final = [h for h in HealthCheck if h is not HealthCheck.filter_too_much]
+"""The one that is left ends the search of a request after 50 vain attempts, not after 459: nothing
+can be wrong about some operations, and looking for it took most of the time."""
 
 SEED: Final = 20_261_124
 _problem = Draft202012Validator(PROBLEM)
@@ -42,12 +42,10 @@ class Findings:
     Attributes:
         asked: Requests by status.
         wrong: Answers that break a promise, with the request that gave them.
-        left_out: Operations for which there was no time.
     """
 
     asked: Counter[int] = field(default_factory=Counter)
     wrong: dict[str, str] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
 
 
 def judged(name: str, case: Any, reply: Any, declared: dict[str, Any], findings: Findings) -> None:
@@ -78,15 +76,11 @@ def fuzzed(url: str, key: str, findings: Findings) -> None:
     document = openapi()
     schema = schemathesis.openapi.from_dict(without_keys(document))
     headers = {"Authorization": f"Bearer {key}"}
-    started = time.monotonic()
     for result in schema.get_all_operations():
         assert isinstance(result, Ok), result
         operation = result.ok()
         name = f"{operation.method.upper()} {operation.path}"
         if operation.path.endswith("/stream"):
-            continue
-        if time.monotonic() - started > BUDGET_S:
-            findings.left_out.append(name)
             continue
         declared = document["paths"][operation.path][operation.method]["responses"]
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
@@ -112,14 +106,14 @@ def ask(
     @seeded(SEED)
     @settings(
         max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
-        verbosity=Verbosity.quiet, suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet, suppress_health_check=IGNORED_CHECKS,
     )  # fmt: skip
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case: Any) -> None:
         reply = case.call(base_url=url, headers=headers, timeout=20)
         judged(name, case, reply, declared, findings)
 
-    with contextlib.suppress(Unsatisfiable):  # nothing can be wrong about some operations
+    with contextlib.suppress(Unsatisfiable, FailedHealthCheck):
         one()
 
 
@@ -132,6 +126,5 @@ async def test_s21_no_request_makes_a_fault_and_every_error_is_a_problem(running
     report = "\n".join(f"{name}\n  {request}" for name, request in findings.wrong.items())
     print(f"{total} requests, by status {dict(sorted(findings.asked.items()))}")  # noqa: T201 - figures of the run
     assert not report, f"\n{report}"
-    assert findings.left_out == []
-    assert total > 300
+    assert total > 800
     assert findings.asked[200] + findings.asked[201] > 30
