@@ -372,7 +372,7 @@ def test_configuration_takes_effect_from_its_position_on_and_wrong_ones_are_refu
     scene.give([envelope(0.0, ConfigChanged(section="locate", values={"exit_probability": 5}))])
     refused = scene.engine.state.registry
 
-    assert refused.thresholds.exit_probability == 0.4
+    assert refused.thresholds.exit_probability == Thresholds().exit_probability
     assert "exit_probability" in str(refused.trouble)
     scene.give([envelope(1.0, ConfigChanged(section="locate", values={"exit_probability": 0.5}))])
     scene.give([envelope(2.0, ConfigChanged(section="rule", values={}))])

@@ -107,7 +107,7 @@ def _settle(hold: Hold, view: View, now_s: float, thresholds: Thresholds) -> boo
     return True
 
 
-CLEAR_LEAD: Final = 1.5
+CLEAR_LEAD: Final = 2.0
 """Another zone that is so many times as probable for long replaces one that is not probable."""
 
 
