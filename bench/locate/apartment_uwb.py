@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.locate.output import Fix, rows, runs
+from tagtrail_locate.core.errors import UnusableBlinkError
 from tagtrail_locate.core.geometry import Point, contains
 from tagtrail_locate.core.grid import Grid, grid_over
 from tagtrail_locate.core.tdoa import LIGHT_M_PER_S, BlinkClock, TdoaMap, spread_ticks
@@ -76,7 +77,7 @@ def predict(
         run = path.name.removesuffix(".uwb_blinks.csv")
         table = map_without(calibrate, run, grid)
         tracker = BlinkFilter(grid, table, BlinkSettings())
-        blinks = blinks_of(path, anchors)
+        blinks = blinks_of(path, ids_of(calibrate), only=anchors)
         for at_s, place in followed(tracker, blinks, delay_s=delay_s):
             yield Fix(label, run, at_s, place.x_m, place.y_m, zone_of(place, rooms))
 
@@ -112,7 +113,8 @@ def map_without(folder: Path, run: str, grid: Grid) -> TdoaMap:
     surveys = [
         survey
         for path in sorted((folder / "runs").glob(BLINKS))
-        if not path.name.startswith(f"{run}.") and (survey := survey_of(path)) is not None
+        if not path.name.startswith(f"{run}.")
+        and (survey := survey_of(path, ids_of(folder))) is not None
     ]
     anchors = anchors_of(folder)
     together = TdoaSurvey(
@@ -128,7 +130,12 @@ def anchors_of(folder: Path) -> Floats:
     return np.array([[float(row[c]) for c in "xyz"] for row in found])
 
 
-def survey_of(path: Path) -> TdoaSurvey | None:
+def ids_of(folder: Path) -> list[int]:
+    """Return the anchors' numbers, ascending."""
+    return sorted(int(row["id"]) for row in rows(folder / "anchors.csv"))
+
+
+def survey_of(path: Path, ids: Sequence[int]) -> TdoaSurvey | None:
     """Return the blinks of a run whose places are known; None without a known way."""
     way_path = path.with_name(path.name.replace("uwb_blinks", "vectors_3hz"))
     with way_path.open(newline="") as file:
@@ -139,7 +146,7 @@ def survey_of(path: Path) -> TdoaSurvey | None:
     if not len(way):
         return None
     way = way[np.argsort(way[:, 0], kind="stable")]
-    blinks = blinks_of(path, None)
+    blinks = blinks_of(path, ids)
     after = np.clip(np.searchsorted(way[:, 0], blinks.sent_s), 1, len(way) - 1)
     known = (blinks.sent_s > way[0, 0]) & (blinks.sent_s < way[-1, 0])
     known &= way[after, 0] - way[after - 1, 0] < MOST_GAP_S
@@ -148,33 +155,48 @@ def survey_of(path: Path) -> TdoaSurvey | None:
     return TdoaSurvey(places, blinks.heard_m[known])
 
 
-def blinks_of(path: Path, anchors: Sequence[int] | None) -> Blinks:
-    """Read a run; only the anchors named are heard."""
+def blinks_of(path: Path, ids: Sequence[int], *, only: Sequence[int] | None = None) -> Blinks:
+    """Read a run.
+
+    Args:
+        path: The file.
+        ids: Anchors of the map, in its order; the file may have others, or lack some.
+        only: Anchors that are heard; None = all.
+    """
     arrivals, sent, heard = [], [], []
     clock = BlinkClock(TICK_S)
     for row in sorted(rows(path), key=lambda r: float(r["t"])):
-        names = [name for name in row if name.startswith("toa_")]
-        ticks = np.array(_numbers(row, names))
-        if anchors is not None:
-            ticks[[i for i in range(len(ticks)) if i + 1 not in anchors]] = np.nan
+        ticks = np.array(_numbers(row, [f"toa_{i}" for i in ids]))
+        if only is not None:
+            ticks[[at for at, i in enumerate(ids) if i not in only]] = np.nan
         if np.isnan(ticks).all():
             continue
         ticks = spread_ticks(ticks)
         arrivals.append(float(row["t"]))
         sent.append(clock.sent(arrivals[-1], float(np.nanmin(ticks))))
         heard.append((ticks - np.nanmin(ticks)) * TICK_S * LIGHT_M_PER_S)
-    return Blinks(np.array(arrivals), np.array(sent), np.array(heard))
+    return Blinks(np.array(arrivals), np.array(sent), np.array(heard).reshape(-1, len(ids)))
 
 
 def _numbers(row: Mapping[str, str], names: Sequence[str]) -> list[float]:
-    return [float(row[name]) if row[name] else np.nan for name in names]
+    return [float(value) if (value := row.get(name)) else np.nan for name in names]
+
+
+def _weighed(tracker: BlinkFilter, heard_m: Floats) -> Singles:
+    """Weigh a blink; one whose times cannot be of one blink says nothing."""
+    try:
+        return tracker.weigh(heard_m)
+    except UnusableBlinkError:
+        return tracker.weigh(np.full_like(heard_m, np.nan))
 
 
 def followed(
     tracker: BlinkFilter, blinks: Blinks, *, delay_s: float
 ) -> Iterator[tuple[float, BlinkPlace]]:
     """Yield time and place every `EVERY_S` from the first arrival to the last."""
-    sent, fits = blinks.sent_s, [tracker.weigh(row[None]) for row in blinks.heard_m]
+    if not len(blinks.sent_s):
+        return
+    sent, fits = blinks.sent_s, [_weighed(tracker, row[None]) for row in blinks.heard_m]
     beliefs = [tracker.start(1)]
     for i, fit in enumerate(fits):
         passed = np.array([sent[i] - sent[i - 1] if i else 0.0])

@@ -124,17 +124,20 @@ def measured(folder: Path) -> dict[str, dict[int, list[Reading]]]:
     """Return the readings by position and epoch."""
     found: dict[str, dict[int, list[Reading]]] = {}
     for row in rows(folder / "ranges.csv"):
+        range_m = _number(row["range_m"])
+        if math.isnan(range_m):
+            continue
         reading = Reading(
             row["anchor"],
-            float(row["range_m"]),
-            _power(row["rx_power_dbm"]),
-            _power(row["fp_power_dbm"]),
+            range_m,
+            _number(row["rx_power_dbm"]),
+            _number(row["fp_power_dbm"]),
         )
         epochs = found.setdefault(row["position"], {})
         epochs.setdefault(int(row["k"]), []).append(reading)
     return found
 
 
-def _power(text: str) -> float:
+def _number(text: str) -> float:
     value = float(text) if text else math.nan
     return value if math.isfinite(value) else math.nan

@@ -35,8 +35,12 @@ Point = tuple[float, float, float]
 Range = tuple[float, str, float]
 """Stamp (seconds), anchor, distance (metres)."""
 
-TROLLEY_M2S3: Final = 0.15
-"""Acceleration of pushed and driven carriers: less than of people, who turn on the spot."""
+TROLLEY_M2S3: Final = 0.06
+"""Acceleration of pushed and driven carriers: less than of people, who turn on the spot. Less would
+still be better at 0.23 m/s, and at twice that speed (the same run played faster)."""
+
+LONGEST_STEP_S: Final = 0.25
+"""Where ranges are missing for longer, places in between are told nevertheless."""
 
 UNCALIBRATED: Final = RangeModel(
     acceleration_m2s3=TROLLEY_M2S3,
@@ -71,9 +75,9 @@ def predict(
     known = calibrated(calibrate)
     for path in runs(evaluate, "*.ranges.csv"):
         stem = path.name.removesuffix(".ranges.csv")
-        by_tag = ranges_of(path)
+        by_tag = ranges_of(path, anchors)
         pieces = [(-math.inf, math.inf, known)]
-        if (calibrate / f"{stem}.truth.csv").exists():
+        if by_tag and (calibrate / f"{stem}.truth.csv").exists():
             pieces = _halves(calibrate, sorted(r[0] for rs in by_tag.values() for r in rs))
         for tag, (since_s, until_s, (latency, biases, height_m)) in itertools.product(
             by_tag, pieces
@@ -105,7 +109,7 @@ def places(
     """Yield where a tag was at each moment of its ranges, with the stated error."""
     if height_m is None:
         height_m = sum(a[2] for a in anchors.values()) / len(anchors)
-    moments = sorted({at_s for at_s, _, _ in ranges})
+    moments = list(_filled(sorted({at_s for at_s, _, _ in ranges})))
     if bias is None:
         model = replace(UNCALIBRATED, tag_height_m=height_m)
         yield from follow(_plain(ranges, anchors, None, 0.0), moments, model, lag_s=delay_s)
@@ -122,6 +126,14 @@ def places(
     first = list(follow(plain, moments, model, lag_s=-latency))
     second = _sided(ranges, anchors, bias, latency, height_m, first)
     yield from follow(second, moments, model, lag_s=delay_s - latency)
+
+
+def _filled(moments: Sequence[float]) -> Iterator[float]:
+    """Yield ascending moments, and more in between where they are too far apart."""
+    for before, at_s in zip([*moments[:1], *moments], moments, strict=False):
+        parts = math.ceil((at_s - before) / LONGEST_STEP_S)
+        yield from (before + (at_s - before) * part / parts for part in range(1, parts))
+        yield at_s
 
 
 def _plain(
@@ -200,7 +212,8 @@ def surveyed(folder: Path, since_s: float, until_s: float) -> dict[str, Surveyed
         way.setdefault(row["tag"], []).append(tuple(float(row[c]) for c in ("t", "x", "y", "z")))
     anchors = anchors_of(folder)
     ids = tuple(sorted(anchors))
-    ranges = ranges_of(truths[0].with_name(truths[0].name.replace(".truth.", ".ranges.")))
+    ranges_path = truths[0].with_name(truths[0].name.replace(".truth.", ".ranges."))
+    ranges = ranges_of(ranges_path, anchors)
     found = {}
     for tag, known in ranges.items():
         kept = [r for r in known if since_s <= r[0] < until_s]
@@ -226,11 +239,11 @@ def anchors_of(folder: Path) -> dict[str, Point]:
     }
 
 
-def ranges_of(path: Path) -> dict[str, list[Range]]:
-    """Return the ranges of each tag in order of time."""
+def ranges_of(path: Path, anchors: Mapping[str, Point]) -> dict[str, list[Range]]:
+    """Return the ranges of each tag to anchors whose place is known, in order of time."""
     found: dict[str, list[Range]] = {}
     for row in rows(path):
         range_m = float(row["range_m"]) if row["range_m"] else math.nan
-        if math.isfinite(range_m) and range_m >= 0.0:
+        if row["anchor"] in anchors and math.isfinite(range_m) and range_m >= 0.0:
             found.setdefault(row["tag"], []).append((float(row["t"]), row["anchor"], range_m))
     return {tag: sorted(found[tag]) for tag in sorted(found)}

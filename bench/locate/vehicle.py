@@ -50,7 +50,7 @@ def predict(
 
 def places(calibrate: Path, folder: Path, *, delay_s: float) -> Iterator[Placement]:
     """Yield the places of one run, with their stated errors."""
-    anchors = _anchors(folder)
+    anchors = _anchors_seen_from(folder, calibrate)
     model = RangeModel(slots=max(len(anchors), 1))
     calibration = calibrated(calibrate, folder.name, model)
     if calibration == RangeCalibration():
@@ -102,11 +102,40 @@ def _surveyed(folder: Path, model: RangeModel) -> SurveyedRanges:
     )
 
 
+def _anchors_seen_from(folder: Path, calibrate: Path) -> Anchors:
+    """Return the anchors of a run: of the list beside it, or else of the calibration's.
+
+    Runs of one series, whose names differ in the last number only, have the same set-up.
+
+    Raises:
+        FileNotFoundError: neither list has the run or its series.
+    """
+    lists = [beside for beside in (folder.parent, calibrate) if (beside / "anchors.csv").exists()]
+    for wanted in (folder.name, folder.name.rpartition("_")[0] + "_"):
+        for beside in lists:
+            if found := _listed(beside, wanted):
+                return found
+    raise FileNotFoundError(
+        f"no anchors of run {folder.name}: put an anchors.csv with its rows into {folder.parent}"
+    )
+
+
 def _anchors(folder: Path) -> Anchors:
+    return _listed(folder.parent, folder.name)
+
+
+def _listed(folder: Path, wanted: str) -> Anchors:
+    """Return the anchors of a run, or of the first run of a series (which ends in "_")."""
+    series = wanted.endswith("_") and len(wanted) > 1
+    listed = [
+        row
+        for row in rows(folder / "anchors.csv")
+        if row["run"] == wanted or (series and row["run"].startswith(wanted))
+    ]
     return {
         row["anchor"]: (float(row["x"]), float(row["y"]), float(row["z"]))
-        for row in rows(folder.parent / "anchors.csv")
-        if row["run"] == folder.name
+        for row in listed
+        if row["run"] == listed[0]["run"]
     }
 
 
@@ -114,4 +143,5 @@ def _ranges(folder: Path) -> list[tuple[float, str, float]]:
     return [
         (float(row["t"]), row["anchor"], float(row["range_m"]))
         for row in rows(folder / "ranges.csv")
+        if row["range_m"]
     ]

@@ -105,7 +105,7 @@ def test_errors_learned_at_other_places_make_the_worst_ones_better(shared_data: 
 @pytest.mark.parametrize("tag", ["0", "1", "2"])
 def test_a_trolley_is_followed_without_any_calibration(shared_data: Path, tag: str) -> None:
     folder = shared_data / "locate" / "uwb_room"
-    ranges = room.ranges_of(folder / "mid.ranges.csv")[tag][:4000]
+    ranges = room.ranges_of(folder / "mid.ranges.csv", room.anchors_of(folder))[tag][:4000]
     way = np.array(
         [
             [float(row[c]) for c in ("t", "x", "y", "z")]

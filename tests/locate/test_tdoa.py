@@ -228,7 +228,7 @@ def test_measured_blinks_behind_walls_reach_the_room_and_decimetres(shared_data:
     grid = apartment_uwb.grid_of(folder)
     tracker = BlinkFilter(grid, apartment_uwb.map_without(folder, "calib3", grid), BlinkSettings())
     runs = folder / "runs"
-    blinks = apartment_uwb.blinks_of(runs / "calib3.uwb_blinks.csv", None)
+    blinks = apartment_uwb.blinks_of(runs / "calib3.uwb_blinks.csv", range(1, 7))
     part = slice(300, 540)
     blinks = apartment_uwb.Blinks(blinks.arrival_s[part], blinks.sent_s[part], blinks.heard_m[part])
     found = list(apartment_uwb.followed(tracker, blinks, delay_s=1.0))
