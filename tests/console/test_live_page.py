@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
-from tests.support.console_visit import DESKTOP, PHONE, open_page, visiting
+from tests.support.console_visit import DESKTOP, PHONE, Visit, open_page, visiting
 from tests.support.console_world import hall, sign_in_code
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -16,20 +18,32 @@ FOUND = {"pallet 5": 1, "TAG-07": 1, "olive": 8, "cold": 5, "T-0009": 1, "nothin
 """What is typed, and how many tags fit."""
 
 
-async def test_the_page_shows_the_plan_the_stock_and_the_alerts(browser: Browser) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hall_visit(browser: Browser) -> AsyncIterator[Visit]:
     async with visiting(browser, hall()) as visit:
-        page = visit.page
-        await expect(page.locator(".layer-zones .zone")).to_have_count(7)
-        await expect(page.locator(".gateway")).to_have_count(5)
-        await expect(page.locator(".layer-tags .tag")).to_have_count(32)
-        await expect(page.locator('.zone[data-zone="cold"] .label')).to_have_text("Cold store5")
-        await expect(page.locator('.gateway[data-health="silent"]')).to_have_count(1)
-        await expect(page.locator("#alerts .alert")).to_have_count(2)
-        await expect(page.locator("#alerts .alert").first).to_contain_text("Critical")
-        outbound = page.locator("#stock tbody", has_text="Outbound dock")
-        await expect(outbound).to_contain_text("PASTA-500")
-        await expect(page.locator("#freshness")).to_contain_text("log position 1,00")
-        await expect(page.locator("#tags tbody tr")).to_have_count(25)
+        yield visit
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def looking(hall_visit: Visit) -> AsyncIterator[Visit]:
+    """One visit for all tests that only look."""
+    yield hall_visit
+    await hall_visit.leave_as_found()
+
+
+async def test_the_page_shows_the_plan_the_stock_and_the_alerts(looking: Visit) -> None:
+    page = looking.page
+    await expect(page.locator(".layer-zones .zone")).to_have_count(7)
+    await expect(page.locator(".gateway")).to_have_count(5)
+    await expect(page.locator(".layer-tags .tag")).to_have_count(32)
+    await expect(page.locator('.zone[data-zone="cold"] .label')).to_have_text("Cold store5")
+    await expect(page.locator('.gateway[data-health="silent"]')).to_have_count(1)
+    await expect(page.locator("#alerts .alert")).to_have_count(2)
+    await expect(page.locator("#alerts .alert").first).to_contain_text("Critical")
+    outbound = page.locator("#stock tbody", has_text="Outbound dock")
+    await expect(outbound).to_contain_text("PASTA-500")
+    await expect(page.locator("#freshness")).to_contain_text("log position 1,00")
+    await expect(page.locator("#tags tbody tr")).to_have_count(25)
 
 
 async def test_no_request_leaves_the_host_and_nothing_complains(browser: Browser) -> None:
@@ -140,44 +154,42 @@ async def test_an_auditor_sees_alerts_but_no_button(browser: Browser) -> None:
         await expect(visit.page.locator("#alerts .act")).to_have_count(0)
 
 
-async def test_the_keyboard_reaches_a_tag_and_opens_and_closes_it(browser: Browser) -> None:
-    async with visiting(browser, hall()) as visit:
-        page = visit.page
-        await page.locator("#zoom-fit").focus()
-        await page.keyboard.press("Tab")
-        first = await visit.focused()
-        await page.keyboard.press("ArrowRight")
-        second = await visit.focused()
-        await expect(page.locator("#tooltip")).to_be_visible()
+async def test_the_keyboard_reaches_a_tag_and_opens_and_closes_it(looking: Visit) -> None:
+    page = looking.page
+    await page.locator("#zoom-fit").focus()
+    await page.keyboard.press("Tab")
+    first = await looking.focused()
+    await page.keyboard.press("ArrowRight")
+    second = await looking.focused()
+    await expect(page.locator("#tooltip")).to_be_visible()
 
-        await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
 
-        assert first.startswith("tag-")
-        assert second.startswith("tag-")
-        assert second != first
-        panel = page.locator("#panel")
-        await expect(panel).to_be_visible()
-        await expect(panel).to_contain_text(visit.world.tags[second]["label"])
-        await page.keyboard.press("Escape")
-        await expect(panel).to_be_hidden()
-        assert await visit.focused() == second
+    assert first.startswith("tag-")
+    assert second.startswith("tag-")
+    assert second != first
+    panel = page.locator("#panel")
+    await expect(panel).to_be_visible()
+    await expect(panel).to_contain_text(looking.world.tags[second]["label"])
+    await page.keyboard.press("Escape")
+    await expect(panel).to_be_hidden()
+    assert await looking.focused() == second
 
 
 async def test_the_words_of_the_focused_mark_come_back_when_the_mouse_leaves_another(
-    browser: Browser,
+    looking: Visit,
 ) -> None:
-    async with visiting(browser, hall()) as visit:
-        page = visit.page
-        await page.locator('.tag[data-tag="tag-05"]').focus()
-        tooltip = page.locator("#tooltip")
-        await expect(tooltip).to_contain_text("Pallet 5")
-        x, y = await visit.place_of("tag-01")
-        await page.mouse.move(x, y)
-        await expect(tooltip).to_contain_text("Crate 1")
+    page = looking.page
+    await page.locator('.tag[data-tag="tag-05"]').focus()
+    tooltip = page.locator("#tooltip")
+    await expect(tooltip).to_contain_text("Pallet 5")
+    x, y = await looking.place_of("tag-01")
+    await page.mouse.move(x, y)
+    await expect(tooltip).to_contain_text("Crate 1")
 
-        await page.mouse.move(2, 2)
+    await page.mouse.move(2, 2)
 
-        await expect(tooltip).to_contain_text("Pallet 5")
+    await expect(tooltip).to_contain_text("Pallet 5")
 
 
 async def test_a_focused_gateway_keeps_the_focus_when_its_health_is_renewed(
@@ -213,17 +225,16 @@ async def test_the_panel_says_where_since_how_sure_and_what_is_on_it(browser: Br
         await expect(panel.locator(".facts")).to_contain_text("Packing")
 
 
-async def test_one_box_finds_assets_tags_skus_and_zones(browser: Browser) -> None:
-    async with visiting(browser, hall()) as visit:
-        page = visit.page
-        for typed, found in FOUND.items():
-            await page.locator("#search").fill(typed)
+async def test_one_box_finds_assets_tags_skus_and_zones(looking: Visit) -> None:
+    page = looking.page
+    for typed, found in FOUND.items():
+        await page.locator("#search").fill(typed)
 
-            words = "1 tag found" if found == 1 else f"{found} tags found"
-            await expect(page.locator("#found")).to_have_text(words)
-            await expect(page.locator("#tags tbody tr")).to_have_count(found)
-            await expect(page.locator(".layer-tags .tag:not(.dim)")).to_have_count(found)
-            assert f"q={typed.split(maxsplit=1)[0]}" in page.url
+        words = "1 tag found" if found == 1 else f"{found} tags found"
+        await expect(page.locator("#found")).to_have_text(words)
+        await expect(page.locator("#tags tbody tr")).to_have_count(found)
+        await expect(page.locator(".layer-tags .tag:not(.dim)")).to_have_count(found)
+        assert f"q={typed.split(maxsplit=1)[0]}" in page.url
 
 
 async def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser) -> None:
@@ -269,26 +280,24 @@ async def test_everything_that_takes_the_focus_has_a_name(browser: Browser) -> N
             assert await visit.page.locator("h1").count() == 1
 
 
-async def test_dark_mode_is_dark_and_light_mode_is_light(browser: Browser) -> None:
+async def test_dark_mode_is_dark_and_light_mode_is_light(looking: Visit) -> None:
     shades = {}
-    async with visiting(browser, hall()) as visit:
-        for scheme in ("light", "dark"):
-            await visit.page.emulate_media(color_scheme=scheme)
-            shade = await visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
-            shades[scheme] = sum(int(n) for n in re.findall(r"\d+", shade)[:3])
+    for scheme in ("light", "dark"):
+        await looking.page.emulate_media(color_scheme=scheme)
+        shade = await looking.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        shades[scheme] = sum(int(n) for n in re.findall(r"\d+", shade)[:3])
 
     assert shades["light"] > 600
     assert shades["dark"] < 150
 
 
-async def test_nothing_glides_for_people_who_want_no_motion(browser: Browser) -> None:
-    async with visiting(browser, hall()) as visit:
-        for motion, duration in (("no-preference", "0.9s"), ("reduce", "0s")):
-            await visit.page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
-            await expect(visit.page.locator("#plan .still, #plan.still")).to_have_count(0)
-            await expect(visit.page.locator('.tag[data-tag="tag-01"]')).to_have_css(
-                "transition-duration", duration
-            )
+async def test_nothing_glides_for_people_who_want_no_motion(looking: Visit) -> None:
+    for motion, duration in (("no-preference", "0.9s"), ("reduce", "0s")):
+        await looking.page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+        await expect(looking.page.locator("#plan .still, #plan.still")).to_have_count(0)
+        await expect(looking.page.locator('.tag[data-tag="tag-01"]')).to_have_css(
+            "transition-duration", duration
+        )
 
 
 async def test_after_the_stream_is_cut_the_page_says_so_and_catches_up(browser: Browser) -> None:

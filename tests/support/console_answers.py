@@ -138,7 +138,7 @@ def health_of(gateway: Json, health: dict[str, str], now: datetime) -> Json:
     """
     word = health.get(gateway["gateway_id"], "healthy")
     heard_at = (
-        None if word == "never_heard" else now - timedelta(seconds=600 if word == "silent" else 1)
+        None if word == "never_heard" else now - timedelta(seconds=605 if word == "silent" else 1)
     )
     quiet = word in ("silent", "deaf", "never_heard")
     return {

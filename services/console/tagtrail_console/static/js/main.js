@@ -151,12 +151,12 @@ async function loadHealth() {
   gateways.draw();
 }
 
-const awaited = new Set(["health", "events"]);
+const awaited = new Set(["drawn", "health", "events"]);
 
 /** Note that a part of the page was filled for the first time; nothing moves any more once all were. */
 function arrived(part) {
   awaited.delete(part);
-  if (!awaited.size) requestAnimationFrame(() => (document.body.dataset.filled = "yes"));
+  if (!awaited.size) requestAnimationFrame(() => requestAnimationFrame(() => (document.body.dataset.filled = "yes")));
 }
 
 /** Show another site: its streams load everything first, and again whenever they were away. */
@@ -185,6 +185,7 @@ const redraw = gathered(() => requestAnimationFrame(() => {
   panel.draw();
   drawEmpty();
   drawFreshness();
+  if (model.known.places || !model.site) arrived("drawn");
 }), DRAW_MS);
 
 const renewPlan = gathered(() => named(Promise.all([loadPlan(), loadPlaces()]).then(() => {
@@ -208,6 +209,7 @@ const places = new Stream(
   async () => {
     await siteKnown();
     const [, position] = await Promise.all([loadPlan(), loadPlaces()]);
+    drawEmpty();
     plan.renewSite();
     redraw();
     openAsked();
