@@ -211,7 +211,9 @@ def _sent(links: Floats, heard: Heard, pace_s: Floats) -> tuple[Floats, Floats]:
     own = folds | (links[:, SPAN] > 0.0)
     folded = np.logical_or.reduce(own, axis=1)[:, None]
     pace = np.maximum(pace_s, 0.01)[:, None]
-    single = np.where(folded & ~told, heard.since_s[:, None] / pace, 1.0)
+    known = own & (links[:, LAST] > 0.0)
+    paused = np.where(known, heard.at_s[:, None] - links[:, LAST], heard.since_s[:, None])
+    single = np.where(folded, np.maximum(paused / pace, told), 1.0)
     looks = np.where(folds, np.maximum(heard.spans_s / pace, heard.adverts), single)
     listened = told | (heard.witness & ~own)
     return np.where(told, np.where(folds, heard.adverts, 1.0), 0.0), np.where(listened, looks, 0.0)
