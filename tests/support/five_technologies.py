@@ -150,6 +150,7 @@ def airtag(start: datetime) -> Iterator[list[Post]]:
             entered = {
                 "tag": "nfc:found.apple.com/gx7k2abc0def", "at": text(at), "zone": zone,
                 "source_class": "crowd_shared", "technology": "unknown", "actor_id": "operator-7",
+                "shared_from": "the app of its owner",
             }  # fmt: skip
             yield [Post("/v1/sightings", {"gateway_id": "entry-form", "sightings": [entered]})]
 
@@ -200,6 +201,7 @@ def warehouse(start: datetime, teller: Teller) -> list[dict[str, Any]]:
     tag = {"tag_id": "tag-1", "identities": [teller.identity], "model": teller.model}
     lines = [{"sku": "OIL-5L", "quantity": 24}, {"sku": "RICE-1", "quantity": 60, "lot": "L7"}]
     facts += [
+        ("config.changed", {"section": "sources", "values": {"crowd_shared": {"accepted": True}}}),
         ("sku.registered", {"sku": "OIL-5L"}),
         ("sku.registered", {"sku": "RICE-1"}),
         ("tag.registered", tag),

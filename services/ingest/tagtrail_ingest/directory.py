@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from tagtrail_ingest.sources import policy
+from tagtrail_ingest.sources.partner_rules import PartnerRules, folded, partner_of
+from tagtrail_ingest.sources.policy import Refused, SourceRules
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.gateways import (
     GatewayConfigured,
@@ -22,15 +25,19 @@ from tagtrail_kernel.events.gateways import (
     UpdateStopped,
 )
 from tagtrail_kernel.events.registrations import (
+    AssetRegistered,
     ConfigChanged,
     GatewayRegistered,
     GatewayRetired,
     RetentionSet,
+    TagBound,
     TagRegistered,
     TagRetired,
+    TagUnbound,
     ZoneRegistered,
 )
 from tagtrail_kernel.events.registry import Event
+from tagtrail_kernel.events.sightings import Radio
 
 MOST_UNENROLLED: Final = 2000
 """Identities remembered per tenant: enough for a busy site, small enough for memory."""
@@ -81,6 +88,10 @@ class Directory:
         update: The update of the agent that is open; None if none is.
         update_for_all: Whether gateways may take it that are none of the first.
         configured_at: Position of the last event that changed what gateways are to know.
+        sources: Which classes of sources are taken.
+        partners: What was decided for partners' clouds, by name.
+        kind_of_asset: Kind by asset.
+        asset_of_tag: Asset by the tag that it carries.
     """
 
     log_id: int
@@ -96,6 +107,10 @@ class Directory:
     update: UpdatePublished | None = None
     update_for_all: bool = False
     configured_at: int = 0
+    sources: SourceRules = field(default_factory=SourceRules)
+    partners: dict[str, PartnerRules] = field(default_factory=dict)
+    kind_of_asset: dict[str, str] = field(default_factory=dict)
+    asset_of_tag: dict[str, str] = field(default_factory=dict)
 
     def fold(self, events: Iterable[Recorded], last: int) -> None:
         """Take in registry events up to a position; events already folded change nothing."""
@@ -117,8 +132,8 @@ class Directory:
                     self.unenrolled.pop(identity, None)
             case TagRetired():
                 self._forget(data.tag_id)
-            case ConfigChanged(section="enrolment"):
-                self.open_enrolment = data.values.get("mode") == "open"
+            case ConfigChanged():
+                self._configure(data)
             case RetentionSet():
                 self.retention[data.event_class] = data.keep_days
             case GatewayRegistered():
@@ -130,7 +145,33 @@ class Directory:
             case ZoneRegistered():
                 self.sites[data.zone_id] = data.site_id
             case _:
+                self._bind(data)
                 self._update(data)
+
+    def _configure(self, data: ConfigChanged) -> None:
+        name = partner_of(data.section)
+        if data.section == "enrolment":
+            self.open_enrolment = data.values.get("mode") == "open"
+        elif data.section == policy.SECTION:
+            self.sources = policy.folded(data.values)
+        elif name is not None:
+            self.partners[name] = folded(data.values)
+
+    def _bind(self, data: Event) -> None:
+        match data:
+            case AssetRegistered():
+                self.kind_of_asset[data.asset_id] = data.kind
+            case TagBound():
+                self.asset_of_tag[data.tag_id] = data.asset_id
+            case TagUnbound():
+                self.asset_of_tag.pop(data.tag_id, None)
+
+    def refused(self, draft: Radio, tag_id: str) -> Refused | None:
+        """Return why a sighting of a tag is not taken although its class is; None if it is."""
+        if draft.source_class not in policy.FOREIGN:
+            return None
+        kind = self.kind_of_asset.get(self.asset_of_tag.get(tag_id, ""))
+        return self.sources.refused(draft, tag_id, kind)
 
     def _update(self, data: Event) -> None:
         if isinstance(data, UpdatePublished):

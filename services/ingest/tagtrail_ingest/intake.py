@@ -20,11 +20,14 @@ from tagtrail_ingest.adapters import (
     GatewayFact,
     Message,
     Reading,
+    UnreadableError,
     event_id_of,
     to_event,
 )
 from tagtrail_ingest.appender import Appender
 from tagtrail_ingest.directory import Directory
+from tagtrail_ingest.sources.policy import FOREIGN, Refused
+from tagtrail_ingest.sources.sections import check_settings
 from tagtrail_ingest.tallies import Tallies
 from tagtrail_kernel.clock import Clock, Ids, uuid8
 from tagtrail_kernel.envelope import Envelope, Sealed, seal, seal_all
@@ -155,8 +158,10 @@ class Intake:
             ConflictError: there is no retention rule for radio facts yet.
             ForbiddenError: the message speaks for another gateway than the key's.
         """
-        decoded = adapter.decode(message)
         directory = self.directory(log_id)
+        prepared = Prepared(log_id, adapter.name, message.received_at)
+        decoded = _decoded(adapter, message, directory, prepared)
+        prepared.batch_id = decoded.batch_id
         if decoded.readings and "radio" not in directory.retention:
             raise ConflictError(
                 'no sighting is accepted before a retention rule for the class "radio" exists; '
@@ -164,7 +169,6 @@ class Intake:
                 reason="retention-missing",
             )
         _check_gateway(decoded, only_gateway)
-        prepared = Prepared(log_id, adapter.name, message.received_at, batch_id=decoded.batch_id)
         self._add_facts(prepared, directory, decoded, key)
         prepared.verdicts += [
             Verdict(r.index, "rejected", reason=r.reason, detail=r.detail or None)
@@ -184,6 +188,8 @@ class Intake:
             tag_id = reading.tag_id or directory.resolve(reading.identities)
             if tag_id is None or (reading.tag_id and not directory.knows(reading.tag_id)):
                 self._note_unenrolled(prepared, directory, reading)
+            elif refused := directory.refused(reading.draft, tag_id):
+                _reject(prepared, reading.index, refused)
             elif reading.needs_known_gateway and not directory.has_gateway(
                 reading.draft.gateway_id
             ):
@@ -216,7 +222,7 @@ class Intake:
         return self._ids.new()
 
     def _note_unenrolled(self, prepared: Prepared, directory: Directory, reading: Reading) -> None:
-        if reading.identities:
+        if reading.identities and reading.draft.source_class not in FOREIGN:
             rssi_dbm = getattr(reading.draft, "rssi_dbm", None)
             directory.remember(
                 reading.identities[0], reading.draft.gateway_id, rssi_dbm, prepared.at
@@ -291,6 +297,8 @@ class Intake:
 
     async def append_facts(self, log_id: int, envelopes: Iterable[Envelope]) -> Appended:
         """Append business facts; what they register holds for the next message of this process."""
+        envelopes = list(envelopes)
+        check_settings(envelopes)
         facts = seal_all(envelopes)
         appended = await self._appender.append(log_id, facts)
         if any(fact.family & Family.REGISTRY for fact in facts):
@@ -318,6 +326,40 @@ _OUTCOMES: Final = {
     "unenrolled": "dropped.unenrolled",
     "repeated": "dropped.repeated",
 }
+
+
+def _decoded(
+    adapter: Adapter, message: Message, directory: Directory, prepared: Prepared
+) -> Decoded:
+    """Decode a message and put aside what is of a class that is switched off.
+
+    Nothing of such a class is kept: a message that cannot be read is refused too, not quarantined.
+    """
+    rules = directory.sources
+    try:
+        decoded = adapter.decode(message)
+    except UnreadableError:
+        refused = rules.refused_class(adapter.source_class)
+        if refused is None:
+            raise
+        _reject(prepared, 0, refused)
+        return Decoded()
+    if all(r.draft.source_class not in FOREIGN for r in decoded.readings):
+        return decoded
+    readings = []
+    for reading in decoded.readings:
+        refused = rules.refused_class(reading.draft.source_class)
+        if refused is None:
+            readings.append(reading)
+        else:
+            _reject(prepared, reading.index, refused)
+    return msgspec.structs.replace(decoded, readings=tuple(readings))
+
+
+def _reject(prepared: Prepared, index: int, refused: Refused) -> None:
+    prepared.verdicts.append(
+        Verdict(index, "rejected", reason=refused.reason, detail=refused.detail)
+    )
 
 
 def _check_gateway(decoded: Decoded, only_gateway: str | None) -> None:

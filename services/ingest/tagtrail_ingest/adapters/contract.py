@@ -20,7 +20,7 @@ from tagtrail_kernel.clock import uuid8
 from tagtrail_kernel.envelope import TimeQuality
 from tagtrail_kernel.errors import RejectedError
 from tagtrail_kernel.events.gateways import GatewayReported
-from tagtrail_kernel.events.sightings import Radio
+from tagtrail_kernel.events.sightings import Radio, SourceClass
 
 UNRESOLVED: Final = "unresolved"
 """Tag id of a draft. `to_event` replaces it; a draft is never appended."""
@@ -174,11 +174,13 @@ class Adapter:
         read: Reads one message; may raise `UnreadableError`.
         verdicts: The sender is told of each item, so a message of which every item is refused
             needs no quarantine.
+        source_class: Class of everything that it reads, where that is never one's own.
     """
 
     name: str
     read: Callable[[Message], Decoded]
     verdicts: bool = False
+    source_class: SourceClass | None = None
 
     def decode(self, message: Message) -> Decoded:
         """Read one message.

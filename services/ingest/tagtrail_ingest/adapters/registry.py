@@ -26,6 +26,7 @@ from tagtrail_ingest.adapters import (
     traccar,
 )
 from tagtrail_ingest.adapters.contract import Adapter, Decoded, Message
+from tagtrail_kernel.events.sightings import SourceClass
 
 _READERS: Final[Mapping[str, Callable[[Message], Decoded]]] = {
     native.FORMAT: native.read,
@@ -48,8 +49,14 @@ _READERS: Final[Mapping[str, Callable[[Message], Decoded]]] = {
     omlox.FORMAT: omlox.read,
 }
 
+_SOURCE_CLASSES: Final[Mapping[str, SourceClass]] = {reelables.FORMAT: "partner_network"}
+"""Formats that carry nothing of one's own."""
+
 ADAPTERS: Final[Mapping[str, Adapter]] = {
-    name: Adapter(name, reader, verdicts=name == native.FORMAT) for name, reader in _READERS.items()
+    name: Adapter(
+        name, reader, verdicts=name == native.FORMAT, source_class=_SOURCE_CLASSES.get(name)
+    )
+    for name, reader in _READERS.items()
 }
 """By format name."""
 

@@ -74,7 +74,8 @@ class TagSighted(Radio, frozen=True, kw_only=True):
         temperature_c: Temperature at the tag, degrees Celsius.
         humidity_pct: Relative humidity at the tag, percent.
         counter: Rolling counter of a signed label (NFC), for clone detection.
-        actor_id: Pseudonym of the person who tapped or scanned.
+        actor_id: Pseudonym of the person who tapped or scanned, or who enters the sighting.
+        shared_from: Where a sighting by strangers is from: the link that was shared, or words.
     """
 
     rssi_dbm: Rssi | None = None
@@ -94,6 +95,7 @@ class TagSighted(Radio, frozen=True, kw_only=True):
     humidity_pct: float | None = None
     counter: int | None = None
     actor_id: Id | None = None
+    shared_from: Text | None = None
 
 
 @event("tag.ranged", version=1, family=Family.RADIO)
@@ -131,6 +133,8 @@ class TagPositionReported(Radio, frozen=True, kw_only=True):
         speed_mps: Speed, metres per second.
         frame_id: Frame, zone or network that the coordinates belong to, as the source names it.
         battery_pct: Charge of the device, percent.
+        actor_id: Pseudonym of the person who enters the position.
+        shared_from: Where a position by strangers is from: the link that was shared, or words.
     """
 
     x_m: float | None = None
@@ -144,6 +148,8 @@ class TagPositionReported(Radio, frozen=True, kw_only=True):
     speed_mps: float | None = None
     frame_id: Text | None = None
     battery_pct: Annotated[float, Meta(ge=0, le=100)] | None = None
+    actor_id: Id | None = None
+    shared_from: Text | None = None
 
 
 @event("tag.zone_reported", version=1, family=Family.RADIO)
@@ -154,11 +160,15 @@ class TagZoneReported(Radio, frozen=True, kw_only=True):
         zone: The zone's name or id in that system.
         claim: What is claimed.
         confidence_pct: Confidence stated by the source, percent.
+        actor_id: Pseudonym of the person who enters the claim.
+        shared_from: Where a claim by strangers is from: the link that was shared, or words.
     """
 
     zone: Text
     claim: Literal["in", "entered", "left"] = "in"
     confidence_pct: Annotated[float, Meta(ge=0, le=100)] | None = None
+    actor_id: Id | None = None
+    shared_from: Text | None = None
 
 
 @event("tag.absence_reported", version=1, family=Family.RADIO)

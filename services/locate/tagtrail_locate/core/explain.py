@@ -102,6 +102,7 @@ def _source(tag: TagState, vote: fusion.Vote) -> Explanation:
         "counts_for_s": vote.fresh_s,
         "votes": vote.counts,
         "confidence": vote.hold.confidence,
+        "source_class": vote.hold.foreign or "own",
         "reason": vote.hold.reason,
         "sentence": SENTENCES.get(vote.hold.reason, vote.hold.reason),
         "candidate": _candidate(vote.hold, tag),

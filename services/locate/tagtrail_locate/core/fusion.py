@@ -3,6 +3,7 @@
 The strongest source that is fresh wins: a tap, portal read or phone scan of the last minutes, then
 ranged positions, then positions that others report, then zones that others claim, then signal
 strength. A source that has gone stale loses its vote; when none is fresh, the last answer stands.
+What partners or strangers say has no vote against anything newer from one's own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ WORDS: Final = {
     "ble_zone": "signal strength",
 }
 """How explanations call the methods."""
+
+
+FOREIGN: Final = frozenset({"partner_network", "crowd_shared"})
+"""Classes of sources that are not one's own."""
 
 
 class Vote(NamedTuple):
@@ -57,12 +62,18 @@ def votes(tag: TagState, registry: Registry, interval_s: float) -> list[Vote]:
         ("claimed", tag.claimed, limits.claimed_s),
         ("ble_zone", tag.radio, None),
     )
+    own_s = max(
+        (h.heard_s for _, h, _ in sources if h.heard_s is not None and h.entered and not h.foreign),
+        default=None,
+    )
     found = []
     for method, hold, fresh_s in sources:
         if hold.heard_s is None:
             continue
         age_s = tag.now_s - hold.heard_s
         counts = hold.entered and (fresh_s is None or age_s <= fresh_s)
+        if hold.foreign and own_s is not None and own_s > hold.heard_s:
+            counts = False
         found.append(Vote(method, hold, age_s, fresh_s, counts))
     return found
 

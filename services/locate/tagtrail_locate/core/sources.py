@@ -10,6 +10,7 @@ from tagtrail_kernel.events.places import LabelRead, TagReadContradicted
 from tagtrail_locate.core import positions, presence, ranged, touches
 from tagtrail_locate.core.effects import Effects, at, derived
 from tagtrail_locate.core.facts import Claim, Position, Range, Sighting
+from tagtrail_locate.core.fusion import FOREIGN
 from tagtrail_locate.core.levels import STANDARD_DBM, level_of, shift_of
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.smoothing import distance_m
@@ -226,6 +227,7 @@ def take_position(
         if not registry.has_outlines(tag.point.site_id):
             return
     positions.contest_by_place(tag.reported, tag.point, at_s, registry)
+    tag.reported.foreign = fact.source_class if fact.source_class in FOREIGN else None
 
 
 def take_claim(
@@ -251,4 +253,5 @@ def take_claim(
     if not hold.entered or hold.zone_id != zone_id:
         hold.zone_id, hold.since_s, hold.led_since_s, hold.entered = zone_id, at_s, at_s, True
     hold.heard_s, hold.reason, tag.claimed_by = at_s, "claimed", event
+    hold.foreign = fact.source_class if fact.source_class in FOREIGN else None
     hold.confidence = None if fact.confidence_pct is None else fact.confidence_pct / 100.0

@@ -110,6 +110,7 @@ class Hold(msgspec.Struct, array_like=True):
         confidence: Probability of the confirmed zone as the method states it; None if it does not.
         reason: Why the last evaluation kept or changed the zone.
         entered: Whether it ever confirmed a zone.
+        foreign: Class of the source of the newest evidence if that is not one's own.
     """
 
     zone_id: str | None = None
@@ -124,6 +125,7 @@ class Hold(msgspec.Struct, array_like=True):
     confidence: float | None = None
     reason: str = "never_heard"
     entered: bool = False
+    foreign: str | None = None
 
 
 class Point(msgspec.Struct, array_like=True):
