@@ -41,6 +41,9 @@ SAME_TICKS: Final = CLOCK_TICKS // 20
 LATENCIES_S: Final = tuple(0.1 * step for step in range(21))
 """Candidates of the time that a report takes to the server."""
 
+MOST_SQUARES: Final = 10_000
+"""More than there are squares along one side, or antennas."""
+
 MOVING_M_PER_S: Final = 0.05
 """Slower than this, a robot stands and its place only trembles."""
 
@@ -86,9 +89,8 @@ def latency_of(walks: list[Walk]) -> float:
     def scatter(latency_s: float) -> float:
         heard = [known_places(walk, walk.packets.earlier(latency_s)) for walk in walks]
         square, gateway, level = (np.concatenate(column) for column in zip(*heard, strict=True))
-        key = np.column_stack([square, gateway])
-        _, index, count = np.unique(key, axis=0, return_inverse=True, return_counts=True)
-        index = index.reshape(-1)
+        key = (square[:, 0] * MOST_SQUARES + square[:, 1]) * MOST_SQUARES + gateway
+        _, index, count = np.unique(key, return_inverse=True, return_counts=True)
         away = level - (np.bincount(index, level) / count)[index]
         return float(away @ away) / max(len(level) - len(count), 1)
 
