@@ -112,7 +112,12 @@ async def test_s3_anonymous_frames_make_no_identity_and_no_address_is_stored(
 def entered(at_s: float, zone: str, source_class: SourceClass = "crowd_shared") -> Envelope:
     """Wrap the entry of a zone."""
     fact = TagZoneReported(
-        tag_id="tag-1", gateway_id="entry-form", zone=zone, source_class=source_class, **SIGNED
+        tag_id="tag-1",
+        gateway_id="entry-form",
+        zone=zone,
+        source_class=source_class,
+        actor_id=SIGNED["actor_id"],
+        shared_from=SIGNED["shared_from"],
     )
     return envelope(at_s, fact, subject="tag-1")
 
