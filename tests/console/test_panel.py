@@ -102,6 +102,7 @@ VERDICTS = {
     "in rooms without coordinates": "Stays: y is also the most probable zone",
     "read at a door": r"Read or told: It was read there. \(RFID read at gw-b\)",
     "scanned elsewhere": r"Read or told: It was read there. \(phone scan at gw-a\)",
+    "told by a partner": "Stays: b is also the most probable zone",
     "by ranges": "Stays: Its position lies in b",
     "too few ranges": "Not known: Nothing that was heard of it tells a place yet",
     "gone": "Stays: a is also the most probable zone",
@@ -168,6 +169,15 @@ async def test_sources_that_disagree_are_shown_in_the_order_in_which_they_are_tr
     await expect(panel).to_contain_text("Sources disagree")
     radio = await _rows(panel, "What signal strength alone would say")
     assert radio[0][0] == "b"
+
+
+async def test_what_strangers_say_is_marked_as_theirs(looking: Visit) -> None:
+    panel = await _opened(looking, f"tag-{list(KINDS).index('told by a partner'):02d}")
+
+    rows = await _rows(panel, "Who says so")
+
+    assert rows[0][0] == "stated by a person or system (a partner's network)"
+    assert [row[3] for row in rows] == ["own news is newer", "decides"]
 
 
 async def test_a_distance_that_was_not_believed_says_by_how_much(looking: Visit) -> None:
@@ -270,8 +280,8 @@ async def test_on_a_phone_the_open_panel_fits_in_light_and_dark(browser: Browser
     for number, kind in enumerate(KINDS):
         world.explained[f"tag-{number:02d}"] = explained(kind)
     async with visiting(browser, world, viewport=PHONE) as visit:
-        for number, scheme in enumerate(["light", "dark"] * (len(KINDS) // 2)):
-            await visit.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for number in range(len(KINDS)):
+            await visit.page.emulate_media(color_scheme=("light", "dark")[number % 2])
             panel = await _opened(visit, f"tag-{number:02d}")
             await panel.evaluate(
                 "(p) => p.querySelectorAll('details').forEach((d) => (d.open = true))"
@@ -354,6 +364,26 @@ async def test_gateways_are_listed_with_the_troubled_ones_first(browser: Browser
         assert visit.complaints == []
 
 
+async def test_a_gateway_that_nobody_registered_is_listed_with_what_to_do(browser: Browser) -> None:
+    world = hall()
+    world.strangers = [{"gateway_id": "gw-new", "site_id": "hall"}]
+    world.health = {"gw-new": "unregistered"}
+    async with visiting(browser, world) as visit:
+        first = visit.page.locator("#gateways tbody tr").first
+
+        await expect(first).to_contain_text("gw-new")
+        await expect(first).to_contain_text("POST /v1/gateways")
+        await expect(visit.page.locator("#gateways-count")).to_have_text("5 of 6 are well")
+
+
+async def test_tags_that_were_silent_before_the_page_was_opened_say_why(looking: Visit) -> None:
+    row = looking.page.locator('#tags tr[data-tag="tag-13"]')
+    await looking.page.locator("#search").fill("tag-13")
+
+    await expect(row.locator(".state")).to_have_text("overdue")
+    await expect(row).to_contain_text("lost by chance")
+
+
 async def test_a_gateway_that_hears_a_tag_again_is_no_longer_shown_as_silent(
     browser: Browser,
 ) -> None:
@@ -384,10 +414,13 @@ async def test_without_the_coverage_map_the_gateways_are_shown_all_the_same(
 
 
 async def test_ages_of_an_answer_go_on_while_the_panel_is_open(looking: Visit) -> None:
+    now = looking.world.clock.now()
+    looking.world.explained["tag-16"] = _told(looking.world, "tag-16", at=at(now))
     panel = await _opened(looking, "tag-16")
     decided = panel.locator("p", has_text="Decided").locator("time")
     before = await decided.inner_text()
 
     await expect(decided).not_to_have_text(before)
 
-    assert all(re.fullmatch(r"\d+ s ago", words) for words in (before, await decided.inner_text()))
+    words = (before, await decided.inner_text())
+    assert all(re.fullmatch(r"just now|\d+ s ago", word) for word in words)

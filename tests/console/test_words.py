@@ -31,6 +31,7 @@ TEXTS = Pages(Assets()).texts
         ("cause", silence_report.SENTENCES),
         ("cause", get_args(SilenceCause)),
         ("look", search.REASONS),
+        ("class", fusion.FOREIGN),
         ("method", fusion.WORDS),
         ("method", get_args(Method)),
         ("state", get_args(Grade)),
@@ -79,10 +80,10 @@ def _shape(value: Any) -> Any:
 
 
 def _missing(ours: Any, real: Any, path: str = "") -> set[str]:
-    """Return the members that only one of two shapes has; a member without a value has any shape."""
+    """Return the members that the real shape lacks; a member without a value has any shape."""
     if not isinstance(ours, dict) or not isinstance(real, dict):
         return set()
-    found = {f"{path}.{key}" for key in ours.keys() ^ real.keys()}
+    found = {f"{path}.{key}" for key in ours.keys() - real.keys()}
     for key in ours.keys() & real.keys():
         found |= _missing(ours[key], real[key], f"{path}.{key}")
     return found

@@ -59,7 +59,7 @@ FENCE: Json = {
 def _source(method: str, zone_id: str | None, reason: str, confidence: float | None) -> Json:
     return {
         "method": method, "zone_id": zone_id, "age_s": 0.0, "counts_for_s": None, "votes": True,
-        "confidence": confidence, "reason": reason, "sentence": "its zone is the most probable one",
+        "confidence": confidence, "source_class": "own", "reason": reason, "sentence": "its zone is the most probable one",
         "candidate": None, "position": None, "by": None,
     }  # fmt: skip
 

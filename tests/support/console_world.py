@@ -65,6 +65,7 @@ class World:
 
     Attributes:
         position: End of the log.
+        strangers: Gateways that are heard though nobody registered them.
         explained: Explanations that are not the usual one, by tag.
         health: Word for gateways that are not healthy, by gateway; "deaf" is told by coverage only.
         cut: Set to end every open stream; new ones are refused while it is set.
@@ -80,6 +81,7 @@ class World:
     places: dict[str, Json] = field(default_factory=dict)
     alerts: dict[str, Json] = field(default_factory=dict)
     history: dict[str, list[Json]] = field(default_factory=dict)
+    strangers: list[Json] = field(default_factory=list)
     explained: dict[str, Json] = field(default_factory=dict)
     health: dict[str, str] = field(default_factory=lambda: {"gw-cold": "silent"})
     cut: asyncio.Event = field(default_factory=asyncio.Event)
@@ -317,7 +319,13 @@ def _add_places(router: APIRouter, world: World) -> None:
 
     @router.get("/gateways/health", dependencies=[reader])
     async def health() -> Json:
-        return _page(world, [health_of(g, world.health, world.clock.now()) for g in world.gateways])
+        return _page(
+            world,
+            [
+                health_of(g, world.health, world.clock.now())
+                for g in [*world.gateways, *world.strangers]
+            ],
+        )
 
     @router.get("/sites/{site_id}/coverage", dependencies=[reader])
     async def coverage(site_id: str) -> Json:

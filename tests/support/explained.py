@@ -13,6 +13,7 @@ from tests.support.silence_world import Traveller, World, company, played
 
 from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.events.registrations import GatewayRegistered
+from tagtrail_kernel.events.sightings import TagZoneReported
 
 Json = dict[str, Any]
 
@@ -68,6 +69,14 @@ def _scanned_elsewhere() -> Scene:
     return Scene([*two_zones(), *_near("b", 0, 60), scan, *_near("b", 61, 70)])
 
 
+def _told_by_a_partner() -> Scene:
+    """Return a tag that a partner claims to have seen, and that is heard by one's own afterwards."""
+    claim = TagZoneReported(tag_id=TAG, gateway_id="hub", zone="a", source_class="partner_network")
+    return Scene(
+        [*two_zones(), *_near("b", 0, 60), envelope(60.0, claim, subject=TAG), *_near("b", 61, 65)]
+    )
+
+
 def _anchors() -> list[Envelope]:
     facts = [
         GatewayRegistered(gateway_id=name, site_id="hall", x_m=x, y_m=y)
@@ -105,6 +114,7 @@ KINDS: Final[dict[str, Callable[[], Scene]]] = {
     "in rooms without coordinates": _without_coordinates,
     "read at a door": _read_only,
     "scanned elsewhere": _scanned_elsewhere,
+    "told by a partner": _told_by_a_partner,
     "by ranges": _by_ranges,
     "too few ranges": _too_few_ranges,
     "gone": lambda: _silent(Traveller(route=((0.0, "a"), (WELL_S, None)))),

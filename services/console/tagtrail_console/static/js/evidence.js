@@ -32,19 +32,28 @@ export class Sight {
   }
 }
 
-/** The sources that ever spoke, in the order in which they are believed; null if it is only one. */
+const isForeign = (source) => (source.source_class ?? "own") !== "own";
+
+/** The sources that ever spoke, in the order in which they are believed; null if it is only one of one's own. */
 export function sourcesTable(found, sight) {
-  if (found.length < 2) return null;
+  if (found.length < 2 && !found.some(isForeign)) return null;
   const winner = found.find((source) => source.votes);
   return table(t("explain.sources"), [
     { label: t("explain.source") }, { label: t("explain.says") }, { label: t("explain.age"), number: true }, { label: t("explain.verdict") },
   ], found.map((source) => [
-    maybe(`method.${source.method}`, source.method), sight.zone(source.zone_id), sight.age(source.age_s), t(`source.${standing(source, winner)}`),
+    sourceWords(source), sight.zone(source.zone_id), sight.age(source.age_s), t(`source.${standing(source, winner)}`),
   ]));
 }
 
+function sourceWords(source) {
+  const method = maybe(`method.${source.method}`, source.method);
+  const whose = isForeign(source) ? maybe(`class.${source.source_class}`, source.source_class) : null;
+  return whose ? [method, h("span", { class: "quiet" }, ` (${whose})`)] : method;
+}
+
 function standing(source, winner) {
-  if (!source.votes) return known(source.counts_for_s) && source.age_s > source.counts_for_s ? "stale" : "undecided";
+  if (!source.votes && known(source.counts_for_s) && source.age_s > source.counts_for_s) return "stale";
+  if (!source.votes) return isForeign(source) ? "yields" : "undecided";
   if (source === winner) return "decides";
   return source.zone_id === winner.zone_id ? "agrees" : "overruled";
 }

@@ -15,7 +15,7 @@ export class GatewayList {
   draw() {
     if (!this.model.known.health) return;
     const rank = (gateway) => (ORDER.indexOf(gateway.health) + ORDER.length) % ORDER.length;
-    const all = [...this.model.gateways.values()].sort((a, b) => rank(a) - rank(b) || compare(a.name, b.name));
+    const all = [...this.model.gateways.values(), ...this.model.strangers].sort((a, b) => rank(a) - rank(b) || compare(a.name, b.name));
     const troubled = all.filter((gateway) => !WELL.has(gateway.health)).length;
     byId("gateways").hidden = !all.length;
     byId("gateways-empty").hidden = all.length > 0;

@@ -22,6 +22,7 @@ export class Model {
   clear() {
     this.zones = new Map();
     this.gateways = new Map();
+    this.strangers = [];
     this.assets = new Map();
     this.tags = new Map();
     this.stock = [];
@@ -58,9 +59,9 @@ export class Model {
    */
   setHealth(items, coverage = []) {
     const ears = new Map(coverage.map((g) => [g.gateway_id, g]));
+    this.strangers = [];
     for (const item of items) {
-      const gateway = this.gateways.get(item.gateway_id);
-      if (!gateway) continue;
+      const gateway = this.gateways.get(item.gateway_id) ?? this.#stranger(item);
       const ear = ears.get(item.gateway_id);
       const living = !GONE.has(item.state);
       gateway.health = living && ear?.state === "deaf" ? "deaf" : item.state;
@@ -225,6 +226,13 @@ export class Model {
     const words = [tag.id, tag.label, asset?.id, asset?.name, asset?.kind, this.zoneName(tag.zoneId)];
     if (asset) words.push(this.skusOf(asset.id));
     return fold(words.filter(Boolean).join(" ")).includes(fold(query));
+  }
+
+  /** Return a gateway that is heard on the site though nobody registered it. */
+  #stranger({ gateway_id }) {
+    const gateway = { id: gateway_id, name: gateway_id, zoneId: null, x: null, y: null };
+    this.strangers.push(gateway);
+    return gateway;
   }
 
   #tag(id) {
