@@ -30,10 +30,10 @@ async def register(product: Product) -> None:
 
 
 async def test_a_code_of_the_command_line_enrols_an_agent_that_delivers_by_mqtt(
-    short_dir: Path, tmp_path: Path
+    home: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "agent.toml"
-    async with all_in_one(short_dir / "home") as product:
+    async with all_in_one(home) as product:
         await register(product)
         before = datetime.now(UTC)
         code, out, err = await product.command(
@@ -78,7 +78,7 @@ async def test_its_help_says_how_long_a_code_works(tmp_path: Path) -> None:
 
 
 async def test_a_version_is_signed_put_out_watched_and_stopped_by_the_command_line(
-    short_dir: Path, tmp_path: Path
+    home: Path, tmp_path: Path
 ) -> None:
     wheel, manifest, key = (
         tmp_path / name for name in ("tagtrail_agent-9.1.0-py3-none-any.whl", "m.json", "release")
@@ -91,9 +91,7 @@ async def test_a_version_is_signed_put_out_watched_and_stopped_by_the_command_li
         [*update, "sign", str(wheel), "--key", str(key), "--out", str(manifest)], environment
     )
     publish = [*update, "publish", str(wheel), "--manifest", str(manifest)]
-    async with all_in_one(
-        short_dir / "home", TAGTRAIL_INGEST_RELEASE_KEY=made_key[1].strip()
-    ) as product:
+    async with all_in_one(home, TAGTRAIL_INGEST_RELEASE_KEY=made_key[1].strip()) as product:
         await register(product)
         nobody = await product.command(*publish)
         published = await product.command(*publish, "--canary", "dock-1", "--soak-minutes", "5")
