@@ -69,9 +69,8 @@ class Heard(NamedTuple):
         at_s: Its time, shape (b,), seconds.
         since_s: Time since the look before, shape (b,), seconds; 0 for the first.
         levels_dbm: Mean level per gateway, shape (b, g); anything where nothing was heard.
-        counts: Readings that it is worth, shape (b, g); 0 = nothing was heard.
-        adverts: Readings that it stands for, shape (b, g).
-        spans_s: Time that they span, shape (b, g), seconds; 0 where they are single readings.
+        counts: Readings behind it, shape (b, g); 0 = nothing was heard.
+        spans_s: Time that items of several readings span, shape (b, g), seconds; else 0.
         witness: Whether the gateway itself was heard up to that time, shape (b, g).
         listening_s: Since when it listens without a pause, shape (b, g), seconds.
         wanted: Whether the belief is asked for; shape (b,).
@@ -83,7 +82,6 @@ class Heard(NamedTuple):
     since_s: Floats
     levels_dbm: Floats
     counts: Floats
-    adverts: Floats
     spans_s: Floats
     witness: Booleans
     listening_s: Floats
@@ -118,7 +116,7 @@ def note_pace(head: Floats, links: Floats, heard: Heard) -> None:
     spans, before = heard.spans_s, head[:, PACE]
     folds = spans > 0.0
     folded = np.logical_or.reduce(folds | (links[:, SPAN] > 0.0), axis=1)
-    own = np.where(folds, spans / np.maximum(heard.adverts, 1.0), np.inf)
+    own = np.where(folds, spans / np.maximum(heard.counts, 1.0), np.inf)
     apart = np.minimum.reduce(own, axis=1)
     gap = np.where(folded, np.where(np.isfinite(apart), apart, 0.0), heard.since_s)
     gap = np.minimum(gap, 600.0)
@@ -214,9 +212,9 @@ def _sent(links: Floats, heard: Heard, pace_s: Floats) -> tuple[Floats, Floats]:
     known = own & (links[:, LAST] > 0.0)
     paused = np.where(known, heard.at_s[:, None] - links[:, LAST], heard.since_s[:, None])
     single = np.where(folded, np.maximum(paused / pace, told), 1.0)
-    looks = np.where(folds, np.maximum(heard.spans_s / pace, heard.adverts), single)
+    looks = np.where(folds, np.maximum(heard.spans_s / pace, heard.counts), single)
     listened = told | (heard.witness & ~own)
-    return np.where(told, np.where(folds, heard.adverts, 1.0), 0.0), np.where(listened, looks, 0.0)
+    return np.where(told, np.where(folds, heard.counts, 1.0), 0.0), np.where(listened, looks, 0.0)
 
 
 def follow(
@@ -244,7 +242,7 @@ def follow(
     kept = np.where(way, on_way, np.where(told, count, links[:, COUNT]))
     links[:, COUNT] = np.where(lost, 0.0, kept)
     links[:, FAST], links[:, FASTS] = fast, fasts
-    links[:, EVER] += heard.adverts
+    links[:, EVER] += heard.counts
     before = np.where(links[:, SPAN] > LEAST_SPAN_S, links[:, SPAN], 0.0)
     faded = before * np.where(folds, SPAN_FADES, SPAN_FADES_BY_ONE)
     links[:, SPAN] = np.where(told, np.maximum(heard.spans_s, faded), links[:, SPAN])

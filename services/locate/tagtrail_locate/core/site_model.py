@@ -29,10 +29,6 @@ SPREAD_95: Final = 1.96
 """Radius of 95 % around the mean, in standard deviations of the distance to it: exact for a narrow
 ridge, and on the safe side (1.73 would do) for a round heap."""
 
-SHARED: Final = 0.0
-"""Share of the variance of a reading that all readings of one item have in common: bodies in the
-way and doors last for seconds."""
-
 ROWS: Final = 256
 """Tags looked at at once."""
 
@@ -202,7 +198,7 @@ class SiteModel:
 
     def _heard(self, courses: Sequence[Course], looks: Sequence[Look], grace_s: float) -> Heard:
         """Lay readings out in columns."""
-        sums, counts, adverts, spans = _weighed(looks, self.index)
+        sums, counts, spans = _weighed(looks, self.index)
         times = np.array([look.at_s for look in looks])
         before = np.array([c.at_s if c.at_s is not None else 0.0 for c in courses])
         since = np.where(before > 0.0, np.maximum(times - before, 0.0), 0.0)
@@ -217,7 +213,7 @@ class SiteModel:
         wanted = np.array([not c.looks for c in courses])
         eager = np.array([c.eager for c in courses])
         return Heard(
-            times, since, levels, counts, adverts, spans, witness, listening, wanted, eager, grace_s
+            times, since, levels, counts, spans, witness, listening, wanted, eager, grace_s
         )  # fmt: skip
 
     def order_of(self, names: Sequence[str]) -> Indices:
@@ -322,9 +318,7 @@ class SiteModel:
         return memory_bytes.parts_of(memory_bytes.stored(tags._replace(links=links)))[0]
 
 
-def _weighed(
-    looks: Sequence[Look], index: Mapping[str, int]
-) -> tuple[Floats, Floats, Floats, Floats]:
+def _weighed(looks: Sequence[Look], index: Mapping[str, int]) -> tuple[Floats, Floats, Floats]:
     """Add up what was heard, per tag and gateway.
 
     Args:
@@ -332,7 +326,7 @@ def _weighed(
         index: Columns of the gateways; readings of others do not count.
 
     Returns:
-        Weighted sums of levels, the weights, readings, and the time they span in seconds; each of
+        Sums of levels, readings, and the time that items of several span in seconds; each of
         shape (b, g).
     """
     shape = (len(looks), len(index))
@@ -352,10 +346,8 @@ def _weighed(
         return found.astype(np.float64).reshape(shape)
 
     if spans.max(initial=0.0) <= 0.0:
-        counts = summed(samples)
-        return summed(levels), counts, counts, np.zeros(shape)
-    worth = samples / (1.0 + SHARED * (samples - 1.0))
-    return summed(worth * levels), summed(worth), summed(samples), summed(spans)
+        return summed(levels), summed(samples), np.zeros(shape)
+    return summed(samples * levels), summed(samples), summed(spans)
 
 
 def model_of(registry: Registry, site_id: str) -> SiteModel | None:
