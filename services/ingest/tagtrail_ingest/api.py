@@ -12,6 +12,7 @@ from tagtrail_ingest.api_gateways import add_gateways
 from tagtrail_ingest.api_log import add_events, add_log
 from tagtrail_ingest.api_quarantine import add_quarantine
 from tagtrail_ingest.api_sightings import add_sightings
+from tagtrail_ingest.sources.api import add_sources
 from tagtrail_ingest.state import State
 from tagtrail_ingest.updates.api import add_updates
 from tagtrail_kernel.access import Principal, requires
@@ -26,6 +27,7 @@ def router_of(state: State) -> APIRouter:
     add_quarantine(router, state)
     add_gateways(router, state)
     add_updates(router, state)
+    add_sources(router, state)
     _add_overview(router, state)
     return router
 

@@ -21,6 +21,8 @@ from tagtrail_ingest.mqtt import MqttSession, is_level
 from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
+from tagtrail_ingest.sources.asking import Partners, partners_of
+from tagtrail_ingest.sources.store import PartnerStore
 from tagtrail_ingest.state import State
 from tagtrail_ingest.tallies import Tallies
 from tagtrail_ingest.updates.fleet import Updates
@@ -72,6 +74,14 @@ class Ingest:
         self.quarantine = Quarantine(database)
         self.router = Router(topic_rules(settings.topic_rules))
         self._leadership = Leadership(database)
+        self.partners = Partners(
+            partners_of(settings.partners),
+            intake=self.intake,
+            store=PartnerStore(database),
+            clock=deps.clock,
+            access=deps.access,
+            leadership=Leadership(database),
+        )
         self._session: MqttSession | None = None
         self._followed: dict[int, asyncio.Task[None]] = {}
 
@@ -222,6 +232,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         router=ingest.router,
         enrolments=Enrolments(deps.database_of(NAME)),
         updates=UpdateStore(deps.database_of(NAME)),
+        partners=ingest.partners,
         access=deps.access,
         mqtt_connected=ingest.mqtt_connected,
     )
@@ -233,6 +244,8 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         ingest.prune_quarantine,
     ]
     projections: list[Callable[[], Projection]] = [Updates]
+    if ingest.partners.partners:
+        tasks.append(ingest.partners.ask)
     if deps.settings.mqtt_url:
         tasks += [ingest.hold_mqtt_session, ingest.announce_configurations]
         if settings.relay:

@@ -55,6 +55,12 @@ class IngestSettings(BaseSettings):
         description="Where enrolled gateways publish, mqtts://user:password@host:port as they reach "
         "it; empty = they send by HTTP.",
     )
+    partners: str = Field(
+        default="[]",
+        description='JSON list of partners\' clouds that may be asked for sightings, [{"name": "acme", '
+        '"url": "https://…", "token": "…", "tenant": "default", "timeout_s": 10, "first_wait_s": 5}]; '
+        "none is asked before the tenant enables it with an agreement (POST /v1/config/partner.<name>).",
+    )
     release_key: str = Field(
         default="",
         description="Ed25519 key, base64, of whoever signs versions of the agent; gateways get it when "

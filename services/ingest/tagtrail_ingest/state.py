@@ -10,6 +10,7 @@ from tagtrail_ingest.enrolment import Enrolments
 from tagtrail_ingest.intake import Intake
 from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.settings import IngestSettings
+from tagtrail_ingest.sources.asking import Partners
 from tagtrail_ingest.tallies import Tallies
 from tagtrail_ingest.updates.store import UpdateStore
 from tagtrail_kernel.access import AccessStore
@@ -35,6 +36,7 @@ class State:
         router: Topic rules.
         enrolments: One-time codes and signing keys.
         updates: Updates of the agent.
+        partners: Partners' clouds.
         access: Tenants and keys.
         mqtt_connected: Whether this process holds a connected MQTT session.
     """
@@ -51,5 +53,6 @@ class State:
     router: Router
     enrolments: Enrolments
     updates: UpdateStore
+    partners: Partners
     access: AccessStore
     mqtt_connected: Callable[[], bool]
