@@ -24,6 +24,19 @@ async def hall_visit(browser: Browser) -> AsyncIterator[Visit]:
         yield visit
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def moving_visit(browser: Browser) -> AsyncIterator[Visit]:
+    async with visiting(browser, hall()) as visit:
+        yield visit
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def moving(moving_visit: Visit) -> AsyncIterator[Visit]:
+    """One visit for tests that each change a tag or an alert of their own."""
+    yield moving_visit
+    await moving_visit.leave_as_found()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def looking(hall_visit: Visit) -> AsyncIterator[Visit]:
     """One visit for all tests that only look."""
@@ -58,78 +71,83 @@ async def test_no_request_leaves_the_host_and_nothing_complains(browser: Browser
     assert visit.complaints == []
 
 
-async def test_a_tag_moves_when_its_place_changes(browser: Browser) -> None:
-    async with visiting(browser, hall()) as visit:
-        page = visit.page
-        before = await visit.place_of("tag-05")
-        zone = await page.locator('.zone[data-zone="aisle-a"] .area').bounding_box()
-        assert zone is not None
+async def test_a_tag_moves_when_its_place_changes(
+    moving: Visit,
+) -> None:
+    page = moving.page
+    before = await moving.place_of("tag-05")
+    zone = await page.locator('.zone[data-zone="aisle-a"] .area').bounding_box()
+    assert zone is not None
 
-        visit.world.move("tag-05", "aisle-a", x_m=17.0, y_m=4.0)
+    moving.world.move("tag-05", "aisle-a", x_m=17.0, y_m=4.0)
 
-        await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
-            "aria-label", re.compile("Pallet 5, Aisle A")
-        )
-        await expect(page.locator('.zone[data-zone="aisle-a"] .count')).to_have_text("6")
-        await visit.still()
-        x, y = await visit.place_of("tag-05")
-        assert x == pytest.approx(zone["x"] + zone["width"] / 2, abs=2)
-        assert y == pytest.approx(zone["y"] + zone["height"] / 2, abs=2)
-        assert (x, y) != before
-
-
-async def test_a_tag_known_by_zone_only_stands_inside_its_zone(browser: Browser) -> None:
-    async with visiting(browser, hall(), reduced_motion="reduce") as visit:
-        visit.world.move("tag-02", "cold")
-        await expect(visit.page.locator('.zone[data-zone="cold"] .count')).to_have_text("6")
-
-        x, y = await visit.place_of("tag-02")
-
-        zone = await visit.page.locator('.zone[data-zone="cold"] .area').bounding_box()
-        assert zone is not None
-        assert zone["x"] < x < zone["x"] + zone["width"]
-        assert zone["y"] < y < zone["y"] + zone["height"]
+    await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
+        "aria-label", re.compile("Pallet 5, Aisle A")
+    )
+    await expect(page.locator('.zone[data-zone="aisle-a"] .count')).to_have_text("6")
+    await moving.still()
+    x, y = await moving.place_of("tag-05")
+    assert x == pytest.approx(zone["x"] + zone["width"] / 2, abs=2)
+    assert y == pytest.approx(zone["y"] + zone["height"] / 2, abs=2)
+    assert (x, y) != before
 
 
-async def test_stock_follows_the_asset_into_its_new_zone(browser: Browser) -> None:
-    world = hall()
-    async with visiting(browser, world) as visit:
-        cold = visit.page.locator("#stock tbody", has_text="Cold store")
-        row = cold.locator("tr", has_text="TOM-400")
-        before = sum(
-            line["quantity"] for line in world.stock() if (line["zone_id"], line["sku"]) == ("cold", "TOM-400")
-        )  # fmt: skip
-        moved = world.assets["crate-2"]["contents"][0]
+async def test_a_tag_known_by_zone_only_stands_inside_its_zone(
+    moving: Visit,
+) -> None:
+    await moving.page.emulate_media(reduced_motion="reduce")
+    moving.world.move("tag-02", "cold")
+    await expect(moving.page.locator('.tag[data-tag="tag-02"]')).to_have_attribute(
+        "aria-label", re.compile("Crate 2, Cold store")
+    )
 
-        world.move("tag-02", "cold")
+    x, y = await moving.place_of("tag-02")
 
-        assert moved["sku"] == "TOM-400"
-        await expect(row.locator(".number")).to_have_text(str(before + moved["quantity"]))
+    zone = await moving.page.locator('.zone[data-zone="cold"] .area').bounding_box()
+    assert zone is not None
+    assert zone["x"] < x < zone["x"] + zone["width"]
+    assert zone["y"] < y < zone["y"] + zone["height"]
+
+
+async def test_stock_follows_the_asset_into_its_new_zone(
+    moving: Visit,
+) -> None:
+    world = moving.world
+    cold = moving.page.locator("#stock tbody", has_text="Cold store")
+    row = cold.locator("tr", has_text="TOM-400")
+    before = sum(
+        line["quantity"] for line in world.stock() if (line["zone_id"], line["sku"]) == ("cold", "TOM-400")
+    )  # fmt: skip
+    moved = world.assets["crate-6"]["contents"][0]
+
+    world.move("tag-06", "cold")
+
+    assert moved["sku"] == "TOM-400"
+    await expect(row.locator(".number")).to_have_text(str(before + moved["quantity"]))
 
 
 async def test_a_new_alert_appears_by_itself_and_is_acknowledged_by_keyboard(
-    browser: Browser,
+    moving: Visit,
 ) -> None:
-    async with visiting(browser, hall()) as visit:
-        page = visit.page
-        visit.world.fire("alert-new", severity="critical", title="Pallet 10 left the yard")
-        button = page.get_by_role("button", name="Acknowledge: Pallet 10 left the yard")
-        await expect(button).to_be_visible()
-        await page.locator("#alerts-title").click()
-        for _ in range(80):
-            await page.keyboard.press("Tab")
-            if await button.evaluate("(b) => b === document.activeElement"):
-                break
+    page = moving.page
+    moving.world.fire("alert-new", severity="critical", title="Pallet 10 left the yard")
+    button = page.get_by_role("button", name="Acknowledge: Pallet 10 left the yard")
+    await expect(button).to_be_visible()
+    await page.locator("#alerts-title").click()
+    for _ in range(80):
+        await page.keyboard.press("Tab")
+        if await button.evaluate("(b) => b === document.activeElement"):
+            break
 
-        await page.keyboard.press("Enter")
+    await page.keyboard.press("Enter")
 
-        await expect(page.locator("#announcements")).to_have_text(
-            "Acknowledged: Pallet 10 left the yard"
-        )
-        await expect(button).to_have_count(0)
-        assert visit.world.alerts["alert-new"]["state"] == "acknowledged"
-        assert len(visit.world.acknowledged_with) == 1
-        assert visit.world.acknowledged_with[0]
+    await expect(page.locator("#announcements")).to_have_text(
+        "Acknowledged: Pallet 10 left the yard"
+    )
+    await expect(button).to_have_count(0)
+    assert moving.world.alerts["alert-new"]["state"] == "acknowledged"
+    assert len(moving.world.acknowledged_with) == 1
+    assert moving.world.acknowledged_with[0]
 
 
 @pytest.mark.parametrize("state", ["open", "resolved"])
@@ -258,26 +276,28 @@ async def test_on_a_phone_nothing_is_wider_than_the_screen(browser: Browser) -> 
             await page.locator("#panel .close").tap()
 
 
-async def test_everything_that_takes_the_focus_has_a_name(browser: Browser) -> None:
-    async with visiting(browser, hall(), query="?tag=tag-05") as visit:
-        await expect(visit.page.locator("#panel .trail li")).to_have_count(2)
-        await expect(visit.page.locator("#panel summary").last).to_be_visible()
-        tools = await visit.page.context.new_cdp_session(visit.page)
-        for viewport in (DESKTOP, PHONE):
-            await visit.page.set_viewport_size(viewport)  # type: ignore[arg-type]
+async def test_everything_that_takes_the_focus_has_a_name(
+    looking: Visit,
+) -> None:
+    await looking.page.locator('.tag[data-tag="tag-05"]').click()
+    await expect(looking.page.locator("#panel .trail li")).to_have_count(2)
+    await expect(looking.page.locator("#panel summary").last).to_be_visible()
+    tools = await looking.page.context.new_cdp_session(looking.page)
+    for viewport in (DESKTOP, PHONE):
+        await looking.page.set_viewport_size(viewport)
 
-            tree = (await tools.send("Accessibility.getFullAXTree"))["nodes"]
+        tree = (await tools.send("Accessibility.getFullAXTree"))["nodes"]
 
-            focusable = [
-                node
-                for node in tree
-                if any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
-                and node["role"]["value"] not in {"RootWebArea", "listitem"}
-            ]  # fmt: skip
-            nameless = [n["role"]["value"] for n in focusable if not n.get("name", {}).get("value")]
-            assert len(focusable) > 60
-            assert nameless == []
-            assert await visit.page.locator("h1").count() == 1
+        focusable = [
+            node
+            for node in tree
+            if any(p["name"] == "focusable" and p["value"]["value"] for p in node.get("properties", []))
+            and node["role"]["value"] not in {"RootWebArea", "listitem"}
+        ]  # fmt: skip
+        nameless = [n["role"]["value"] for n in focusable if not n.get("name", {}).get("value")]
+        assert len(focusable) > 60
+        assert nameless == []
+        assert await looking.page.locator("h1").count() == 1
 
 
 async def test_dark_mode_is_dark_and_light_mode_is_light(looking: Visit) -> None:
@@ -355,20 +375,19 @@ async def test_a_session_that_ends_is_told_and_not_mistaken_for_an_outage(browse
 
 
 async def test_another_site_can_be_chosen_and_says_what_to_do_while_it_is_empty(
-    browser: Browser,
+    looking: Visit,
 ) -> None:
-    async with visiting(browser, hall()) as visit:
-        page = visit.page
+    page = looking.page
 
-        await page.locator("#site").select_option("shop")
+    await page.locator("#site").select_option("shop")
 
-        await expect(page.locator("#plan-empty")).to_contain_text("/v1/zones")
-        await expect(page.locator("#tags-empty")).to_be_visible()
-        await expect(page.locator("#stock-empty")).to_contain_text("/v1/assets")
-        await expect(page.locator(".layer-tags .tag")).to_have_count(0)
-        assert "site=shop" in page.url
-        await page.locator("#site").select_option("hall")
-        await expect(page.locator(".layer-tags .tag")).to_have_count(32)
+    await expect(page.locator("#plan-empty")).to_contain_text("/v1/zones")
+    await expect(page.locator("#tags-empty")).to_be_visible()
+    await expect(page.locator("#stock-empty")).to_contain_text("/v1/assets")
+    await expect(page.locator(".layer-tags .tag")).to_have_count(0)
+    assert "site=shop" in page.url
+    await page.locator("#site").select_option("hall")
+    await expect(page.locator(".layer-tags .tag")).to_have_count(32)
 
 
 async def test_a_page_that_was_opened_before_the_first_site_fills_by_itself(

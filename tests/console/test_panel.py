@@ -233,46 +233,55 @@ async def test_a_zone_that_was_left_says_why_in_the_history(looking: Visit) -> N
     await expect(first).to_contain_text("BLE zone · 94%")
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def changing_visit(browser: Browser) -> AsyncIterator[Visit]:
+    async with visiting(browser, hall()) as visit:
+        yield visit
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def changing(changing_visit: Visit) -> AsyncIterator[Visit]:
+    """One visit for tests that each change a tag of their own."""
+    yield changing_visit
+    await changing_visit.leave_as_found()
+
+
 async def test_folded_figures_open_by_keyboard_and_stay_open_when_the_answer_is_renewed(
-    browser: Browser,
+    changing: Visit,
 ) -> None:
-    world = hall()
-    async with visiting(browser, world, query="?tag=tag-05") as visit:
-        page = visit.page
-        summary = page.locator('#panel details[data-key="settings"] summary')
-        await page.locator("#panel .close").focus()
-        for _ in range(20):
-            await page.keyboard.press("Tab")
-            if await summary.evaluate("(s) => s === document.activeElement"):
-                break
-        await page.keyboard.press("Enter")
-        tolerance = page.locator("#panel").get_by_text("Outside means beyond its edge by")
-        await expect(tolerance).to_be_visible()
+    page, world = changing.page, changing.world
+    panel = await _opened(changing, "tag-17")
+    summary = panel.locator('details[data-key="settings"] summary')
+    await panel.locator(".close").focus()
+    for _ in range(20):
+        await page.keyboard.press("Tab")
+        if await summary.evaluate("(s) => s === document.activeElement"):
+            break
+    await page.keyboard.press("Enter")
+    tolerance = panel.get_by_text("Outside means beyond its edge by")
+    await expect(tolerance).to_be_visible()
 
-        world.explained["tag-05"] = _told(world, "tag-05", configuration="8")
-        world.move("tag-05", "packing")
+    world.explained["tag-17"] = _told(world, "tag-17", configuration="8")
+    world.move("tag-17", "packing")
 
-        await expect(page.locator("#panel")).to_contain_text("configuration 8")
-        await expect(tolerance).to_be_visible()
-        await expect(summary).to_be_focused()
+    await expect(panel).to_contain_text("configuration 8")
+    await expect(tolerance).to_be_visible()
+    await expect(summary).to_be_focused()
 
 
 def _told(world: World, tag_id: str, **fields: Any) -> dict[str, Any]:
     return explanation(world.places[tag_id], world.clock.now()) | fields
 
 
-async def test_an_open_panel_is_renewed_while_its_tag_goes_on_being_heard(
-    browser: Browser,
-) -> None:
-    world = hall()
-    async with visiting(browser, world, query="?tag=tag-05") as visit:
-        panel = visit.page.locator("#panel")
-        await expect(panel).to_contain_text("configuration 7")
+async def test_an_open_panel_is_renewed_while_its_tag_goes_on_being_heard(changing: Visit) -> None:
+    world = changing.world
+    panel = await _opened(changing, "tag-21")
+    await expect(panel).to_contain_text("configuration 7")
 
-        world.explained["tag-05"] = _told(world, "tag-05", configuration="8")
-        world.move("tag-05", "outbound")
+    world.explained["tag-21"] = _told(world, "tag-21", configuration="8")
+    world.move("tag-21", "inbound")
 
-        await expect(panel).to_contain_text("configuration 8", timeout=8_000)
+    await expect(panel).to_contain_text("configuration 8", timeout=8_000)
 
 
 async def test_on_a_phone_the_open_panel_fits_in_light_and_dark(browser: Browser) -> None:
@@ -297,83 +306,78 @@ async def test_on_a_phone_the_open_panel_fits_in_light_and_dark(browser: Browser
 
 
 async def test_a_change_of_presence_reaches_the_list_the_plan_and_the_alert(
-    browser: Browser,
+    changing: Visit,
 ) -> None:
-    world = hall()
-    async with visiting(browser, world) as visit:
-        page = visit.page
-        now = page.locator('.alert[data-alert="alert-pod"] .now')
-        await expect(now).to_contain_text("present")
-        world.places["tag-05"] |= {"presence": "missing"}
+    page, world = changing.page, changing.world
+    now = page.locator('.alert[data-alert="alert-pod"] .now')
+    await expect(now).to_contain_text("present")
+    world.places["tag-05"] |= {"presence": "missing"}
 
-        world.tell(
-            "events",
-            {
-                "type": "tag.presence_changed",
-                "data": {
-                    "tag_id": "tag-05", "state": "missing", "cause": "silent_while_heard",
-                    "gone_probability": 0.997, "lost": True, "look_first": ["outbound"],
-                },
+    world.tell(
+        "events",
+        {
+            "type": "tag.presence_changed",
+            "data": {
+                "tag_id": "tag-05", "state": "missing", "cause": "silent_while_heard",
+                "gone_probability": 0.997, "lost": True, "look_first": ["outbound"],
             },
-        )  # fmt: skip
+        },
+    )  # fmt: skip
 
-        row = page.locator('#tags tr[data-tag="tag-05"]')
-        await page.locator("#search").fill("pallet 5")
-        await expect(row.locator(".state")).to_have_text("lost")
-        await expect(row).to_contain_text("heard nothing")
-        dot = page.locator('.tag[data-tag="tag-05"]')
-        await expect(dot).to_have_attribute("data-state", "missing")
-        await expect(dot).to_have_attribute("aria-label", re.compile("lost .* heard nothing"))
-        await expect(now).to_contain_text("lost")
-        await expect(now).to_contain_text("gone with >99%")
+    row = page.locator('#tags tr[data-tag="tag-05"]')
+    await page.locator("#search").fill("pallet 5")
+    await expect(row.locator(".state")).to_have_text("lost")
+    await expect(row).to_contain_text("heard nothing")
+    dot = page.locator('.tag[data-tag="tag-05"]')
+    await expect(dot).to_have_attribute("data-state", "missing")
+    await expect(dot).to_have_attribute("aria-label", re.compile("lost .* heard nothing"))
+    await expect(now).to_contain_text("lost")
+    await expect(now).to_contain_text("gone with >99%")
 
 
-async def test_an_alert_that_is_over_says_why(browser: Browser) -> None:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def troubled(browser: Browser) -> AsyncIterator[Visit]:
+    """One visit to a site where only one gateway is well, by the link of an alert that is over."""
     world = hall()
     world.fire("alert-over", state="resolved", title="Crate 9 was missing", cause="heard again")
-    async with visiting(browser, world, query="?alert=alert-over") as visit:
-        linked = visit.page.locator('.alert[data-alert="alert-over"]')
-
-        await expect(linked).to_contain_text("Over because: heard again")
-
-
-async def test_gateways_are_listed_with_the_troubled_ones_first(browser: Browser) -> None:
-    world = hall()
+    world.strangers = [{"gateway_id": "gw-new", "site_id": "hall"}]
     world.health = {
         "gw-dock": "clock_ahead", "gw-cold": "silent", "gw-pack": "never_heard", "gw-aisle": "deaf",
+        "gw-new": "unregistered",
     }  # fmt: skip
-    async with visiting(browser, world) as visit:
-        page = visit.page
-        rows = await page.locator("#gateways tbody tr").all_inner_texts()
-        words = [" ".join(row.split()) for row in rows]
-
-        assert [word.split(" ", 1)[0] for word in words] == [
-            "Aisle", "Cold", "Packing", "Dock", "Dock",
-        ]  # fmt: skip
-        assert "deaf" in words[0]
-        assert "hears no tags any more" in words[0]
-        assert re.search(r"silent 10 min ago .*nobody can hear them", words[1])
-        assert "never heard never" in words[2]
-        assert re.search(r"clock ahead \(1 min\) .*Set its clock", words[3])
-        assert "Nobody else hears Outbound dock." in words[4]
-        await expect(page.locator("#gateways-count")).to_have_text("1 of 5 are well")
-        deaf = page.locator('.gateway[data-health="deaf"]')
-        await expect(deaf).to_have_attribute(
-            "aria-label", re.compile("Aisle centre, Gateway: deaf")
-        )
-        assert visit.complaints == []
+    async with visiting(browser, world, query="?alert=alert-over") as visit:
+        yield visit
 
 
-async def test_a_gateway_that_nobody_registered_is_listed_with_what_to_do(browser: Browser) -> None:
-    world = hall()
-    world.strangers = [{"gateway_id": "gw-new", "site_id": "hall"}]
-    world.health = {"gw-new": "unregistered"}
-    async with visiting(browser, world) as visit:
-        first = visit.page.locator("#gateways tbody tr").first
+async def test_an_alert_that_is_over_says_why(troubled: Visit) -> None:
+    linked = troubled.page.locator('.alert[data-alert="alert-over"]')
 
-        await expect(first).to_contain_text("gw-new")
-        await expect(first).to_contain_text("POST /v1/gateways")
-        await expect(visit.page.locator("#gateways-count")).to_have_text("5 of 6 are well")
+    await expect(linked).to_contain_text("Over because: heard again")
+
+
+async def test_gateways_are_listed_with_the_troubled_ones_first(troubled: Visit) -> None:
+    page = troubled.page
+    rows = await page.locator("#gateways tbody tr").all_inner_texts()
+    words = [" ".join(row.split()) for row in rows]
+
+    names = ["Aisle centre", "Cold store", "Packing", "Dock west", "gw-new", "Dock east"]
+    assert [word.startswith(name) for word, name in zip(words, names, strict=True)] == [True] * 6
+    assert "deaf" in words[0]
+    assert "hears no tags any more" in words[0]
+    assert re.search(r"silent 10 min ago .*nobody can hear them", words[1])
+    assert "never heard never" in words[2]
+    assert re.search(r"clock ahead \(1 min\) .*Set its clock", words[3])
+    assert "Nobody else hears Outbound dock." in words[5]
+    await expect(page.locator("#gateways-count")).to_have_text("1 of 6 are well")
+    deaf = page.locator('.gateway[data-health="deaf"]')
+    await expect(deaf).to_have_attribute("aria-label", re.compile("Aisle centre, Gateway: deaf"))
+    assert troubled.complaints == []
+
+
+async def test_a_gateway_that_nobody_registered_is_listed_with_what_to_do(troubled: Visit) -> None:
+    row = troubled.page.locator('#gateways tr[data-gateway="gw-new"]')
+
+    await expect(row).to_contain_text("POST /v1/gateways")
 
 
 async def test_tags_that_were_silent_before_the_page_was_opened_say_why(looking: Visit) -> None:

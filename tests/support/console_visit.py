@@ -7,14 +7,14 @@ import re
 from collections.abc import AsyncIterator
 from typing import Final
 
-from playwright.async_api import Browser, ConsoleMessage, Error, Page, expect
+from playwright.async_api import Browser, ConsoleMessage, Error, Page, ViewportSize, expect
 from tests.support.console_world import World, console_app, deps_of, sign_in_code
 from tests.support.serving import served
 
 from tagtrail_kernel.wiring import Deps
 
-PHONE: Final = {"width": 360, "height": 740}
-DESKTOP: Final = {"width": 1280, "height": 900}
+PHONE: Final[ViewportSize] = {"width": 360, "height": 740}
+DESKTOP: Final[ViewportSize] = {"width": 1280, "height": 900}
 NETWORK_CHANGED: Final = "ERR_NETWORK_CHANGED"
 """Chromium drops all requests when an interface comes or goes, for example with a container."""
 BLANKS: Final = re.compile(r"NaN|undefined|\bnull\b|Invalid|\[object|\{\w+\}")
@@ -56,12 +56,13 @@ class Visit:
         )
 
     async def leave_as_found(self) -> None:
-        """Undo what a test that only looked may have left: search, panel, focus, mouse, media."""
+        """Undo what a test that only looked may have left: search, panel, focus, mouse, screen."""
         await self.page.keyboard.press("Escape")
         await self.page.locator("#search").fill("")
         await self.page.locator("#search").blur()
         await self.page.mouse.move(2, 2)
         await self.page.emulate_media(color_scheme="null", reduced_motion="null")
+        await self.page.set_viewport_size(DESKTOP)
 
     async def focused(self) -> str:
         """Return the element that has the focus, in words."""
@@ -88,7 +89,7 @@ async def visiting(
     browser: Browser,
     world: World,
     *,
-    viewport: dict[str, int] = DESKTOP,
+    viewport: ViewportSize = DESKTOP,
     role: str = "operator",
     query: str = "",
     **context: object,
