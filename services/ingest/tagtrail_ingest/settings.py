@@ -58,7 +58,7 @@ class IngestSettings(BaseSettings):
     partners: str = Field(
         default="[]",
         description='JSON list of partners\' clouds that may be asked for sightings, [{"name": "acme", '
-        '"url": "https://…", "token": "…", "tenant": "default", "timeout_s": 10, "first_wait_s": 5}]; '
+        '"url": "https://…", "token": "…", "tenant": "default", "timeout_s": 10, "first_wait_s": 5, "longest_wait_s": 900}]; '
         "none is asked before the tenant enables it with an agreement (POST /v1/config/partner.<name>).",
     )
     release_key: str = Field(

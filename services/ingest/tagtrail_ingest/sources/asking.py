@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from tagtrail_ingest.directory import Directory
 from tagtrail_ingest.intake import Intake
+from tagtrail_ingest.sources.breaker import FIRST_WAIT_S, LONGEST_WAIT_S
 from tagtrail_ingest.sources.health import Health, Stored, health_of, obstacle
 from tagtrail_ingest.sources.partner_rules import PartnerRules
 from tagtrail_ingest.sources.poller import Partner, Poller
@@ -39,7 +40,8 @@ class PartnerEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: str = ""
     tenant: str = "default"
     timeout_s: Annotated[float, Meta(gt=0, le=120)] = 10.0
-    first_wait_s: Annotated[float, Meta(gt=0, le=900)] = 5.0
+    first_wait_s: Annotated[float, Meta(gt=0, le=900)] = FIRST_WAIT_S
+    longest_wait_s: Annotated[float, Meta(gt=0, le=86_400)] = LONGEST_WAIT_S
 
 
 def partners_of(text: str) -> list[Partner]:
@@ -57,7 +59,7 @@ def partners_of(text: str) -> list[Partner]:
     names = [(e.tenant, e.name) for e in entries]
     if len(set(names)) != len(names):
         raise SettingsError("TAGTRAIL_INGEST_PARTNERS: a tenant's partner is named twice")
-    return [Partner(e.name, e.url, e.token, e.tenant, e.timeout_s, e.first_wait_s) for e in entries]
+    return [Partner(*msgspec.structs.astuple(entry)) for entry in entries]
 
 
 class Partners:

@@ -23,12 +23,14 @@ class Breaker:
     """Stops questions while they fail, and lets one through from time to time.
 
     Attributes:
-        first_wait_s: Wait after the first failure, seconds.
+        first_wait_s: Wait after the first failure, seconds; it doubles with each.
+        longest_wait_s: But never beyond this.
         failures: Failures in a row.
         not_before_s: Time of the next question, seconds; 0 = now.
     """
 
     first_wait_s: float = FIRST_WAIT_S
+    longest_wait_s: float = LONGEST_WAIT_S
     failures: int = 0
     not_before_s: float = 0.0
 
@@ -54,7 +56,7 @@ class Breaker:
             asked_s: Wait that the other side asked for, seconds.
         """
         self.failures += 1
-        wait_s = min(self.first_wait_s * 2.0 ** min(self.failures - 1, 30), LONGEST_WAIT_S)
+        wait_s = min(self.first_wait_s * 2.0 ** min(self.failures - 1, 30), self.longest_wait_s)
         if asked_s is not None:
             wait_s = max(wait_s, min(asked_s, LONGEST_ASKED_S))
         self.not_before_s = now_s + wait_s

@@ -14,7 +14,7 @@ import httpx2
 
 from tagtrail_ingest.adapters import Message
 from tagtrail_ingest.intake import Intake
-from tagtrail_ingest.sources.breaker import Breaker, Pace
+from tagtrail_ingest.sources.breaker import FIRST_WAIT_S, LONGEST_WAIT_S, Breaker, Pace
 from tagtrail_ingest.sources.partner_feed import (
     MAX_ITEMS,
     Page,
@@ -47,6 +47,7 @@ class Partner:
         tenant: Slug of the tenant that it belongs to.
         timeout_s: Longest wait for a whole answer, seconds.
         first_wait_s: Wait after a first failure, seconds.
+        longest_wait_s: Longest wait after many, unless the partner asks for more, seconds.
     """
 
     name: str
@@ -54,7 +55,8 @@ class Partner:
     token: str = field(default="", repr=False)
     tenant: str = "default"
     timeout_s: float = 10.0
-    first_wait_s: float = 5.0
+    first_wait_s: float = FIRST_WAIT_S
+    longest_wait_s: float = LONGEST_WAIT_S
 
 
 class _FailedError(Exception):
@@ -96,7 +98,7 @@ class Poller:
         self._clock = clock
         self._http = http
         self._adapter = adapter_of(partner.name)
-        self.breaker = Breaker(first_wait_s=partner.first_wait_s)
+        self.breaker = Breaker(partner.first_wait_s, partner.longest_wait_s)
         self._pace = Pace()
 
     async def round(self, log_id: int, rules: PartnerRules, going: Callable[[], bool]) -> float:
