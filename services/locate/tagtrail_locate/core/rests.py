@@ -237,7 +237,8 @@ def follow(
         lost, UNHEARD_LOOKS, np.where(anew, np.where(told, more_looks, 0.0), looks * fade)
     )
     links[:, MEAN] = np.where(told, np.where(way, fast, mean), links[:, MEAN])
-    quiet = np.where(links[:, SPAN] > 0.0, np.minimum(links[:, COUNT], 1.0), 0.0)
+    lately = heard.at_s[:, None] - links[:, LAST] <= SPANS_PATIENCE * links[:, SPAN]
+    quiet = np.where(lately, np.minimum(links[:, COUNT], 1.0), 0.0)
     on_way = np.where(told, np.where(folds, heard.counts, 1.0), quiet)
     kept = np.where(way, on_way, np.where(told, count, links[:, COUNT]))
     links[:, COUNT] = np.where(lost, 0.0, kept)
