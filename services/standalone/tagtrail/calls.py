@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import httpx2
 
-from tagtrail import diagnosis, running
+from tagtrail import homes
 from tagtrail_kernel.errors import RejectedError, UnavailableError
 from tagtrail_kernel.settings import KernelSettings, load
 
@@ -65,13 +65,13 @@ def server_of(api_url: str | None) -> Server:
         RejectedError: there is no key.
     """
     settings = load(KernelSettings)
-    noted = diagnosis.serving_of(settings)
+    noted = homes.serving_of(settings)
     url = (api_url or (str(noted["url"]) if noted else "")).rstrip("/")
     if not url:
         raise UnavailableError(
             "no server runs on this home; start one with `tagtrail serve`, or give --api-url"
         )
-    home = Path(noted["home"]) if noted else running.home_of(settings)
+    home = Path(noted["home"]) if noted else homes.home_of(settings)
     return Server(url, _key(home))
 
 

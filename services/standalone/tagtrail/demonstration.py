@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 import typer
 
-from tagtrail import running
+from tagtrail import homes, running
 from tagtrail.composition import PORTS, check_names
 from tagtrail_kernel.errors import TagtrailError
 from tagtrail_kernel.settings import KernelSettings
@@ -81,7 +81,7 @@ async def demo(
         PortTakenError: no port is free.
     """
     bound = _listen_near(settings.host, port)
-    home = running.home_of(settings) / "demo"
+    home = homes.home_of(settings) / "demo"
     if not keep and not settings.database_url:
         _wipe(home)
     settings = settings.model_copy(update={"home": str(home)})

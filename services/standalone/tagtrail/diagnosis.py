@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import httpx2
 
-from tagtrail import running
+from tagtrail import homes
 from tagtrail.embedded.memory import occupied_bytes
 from tagtrail_kernel.settings import KernelSettings
 
@@ -20,20 +19,9 @@ LOW_DISK_BYTES: Final = 2 * 1024**3
 """Below this PostgreSQL may soon be unable to commit."""
 
 
-def serving_of(settings: KernelSettings) -> dict[str, Any] | None:
-    """Return pid and address of the process that serves this home or its demo."""
-    home = running.home_of(settings)
-    for folder in (home, home / "demo"):
-        with contextlib.suppress(OSError, ValueError):
-            noted: dict[str, Any] = json.loads((folder / "serving.json").read_text("utf-8"))
-            os.kill(int(noted["pid"]), 0)
-            return {**noted, "home": str(folder)}
-    return None
-
-
 def settings_of_home(settings: KernelSettings) -> KernelSettings:
     """Return settings that reach the embedded database of a home that is being served."""
-    noted = serving_of(settings)
+    noted = homes.serving_of(settings)
     if settings.database_url or noted is None:
         return settings
     home = Path(noted["home"])
@@ -50,10 +38,10 @@ def settings_of_home(settings: KernelSettings) -> KernelSettings:
 async def examine(settings: KernelSettings, url: str | None) -> dict[str, Any]:
     """Return a report; `faults` lists what is wrong, each with what to do."""
     faults: list[str] = []
-    noted = serving_of(settings)
+    noted = homes.serving_of(settings)
     report: dict[str, Any] = {
         "python": sys.version.split()[0],
-        "home": noted["home"] if noted else str(running.home_of(settings)),
+        "home": noted["home"] if noted else str(homes.home_of(settings)),
         "server": url or (noted["url"] if noted else None),
     }
     if noted:

@@ -19,7 +19,8 @@ from typing import Final
 import uvicorn
 
 from tagtrail.composition import MIGRATIONS, app_for
-from tagtrail.embedded import Embedded, default_home
+from tagtrail.embedded import Embedded
+from tagtrail.homes import home_of
 from tagtrail_kernel.access import Tenant, mint, new_code
 from tagtrail_kernel.access_stores import PostgresAccess
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
@@ -43,11 +44,6 @@ DEFAULT_RETENTION: Final = {
 
 CODE_LIFETIME: Final = timedelta(minutes=30)
 """A sign-in link works once, and only for so long."""
-
-
-def home_of(settings: KernelSettings) -> Path:
-    """Return the folder of the embedded servers and of the administrator's key."""
-    return Path(settings.home) if settings.home else default_home()
 
 
 @dataclass(frozen=True, slots=True)
