@@ -69,15 +69,21 @@ def predict(
     del radio
     names = antennas_of(calibrate)
     walks = [walk for path in runs(calibrate, "runs/*.ble.csv") if (walk := walk_of(path, names))]
-    latency_s = latency_of(walks)
-    walks = [walk._replace(packets=walk.packets.earlier(latency_s)) for walk in walks]
-    gait = Gait(walk_m_per_s=speed_of(walks))
-    tracker = tracker_of(calibrate, names, walks, FilterSettings(follow_paths=True, gait=gait))
+    latency_s, tracker = calibrated(calibrate, names, walks)
     for path in runs(evaluate, "runs/*.ble.csv"):
         run = path.name.removesuffix(".ble.csv")
         packets = packets_of(path, names).earlier(latency_s)
         for moment in follow(tracker, packets, delay_s):
             yield Fix(label, run, moment.at_s, moment.x_m, moment.y_m, moment.zone)
+
+
+def calibrated(folder: Path, names: tuple[str, ...], walks: list[Walk]) -> tuple[float, GridFilter]:
+    """Return the latency of reports, seconds, and the filter that some calibration runs give."""
+    latency_s = latency_of(walks)
+    walks = [walk._replace(packets=walk.packets.earlier(latency_s)) for walk in walks]
+    gait = Gait(walk_m_per_s=speed_of(walks))
+    settings = FilterSettings(follow_paths=True, gait=gait)
+    return latency_s, tracker_of(folder, names, walks, settings)
 
 
 def latency_of(walks: list[Walk]) -> float:

@@ -6,7 +6,7 @@ folder to evaluate only tracks/*.events.csv and static/*.events.csv are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -56,12 +56,21 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".events.csv")
 
 
-def tracker_of(folder: Path, settings: FilterSettings) -> tuple[tuple[str, ...], GridFilter]:
-    """Return the gateways' names and the filter that the calibration part of the set gives."""
+def tracker_of(
+    folder: Path, settings: FilterSettings, kept: Callable[[Survey], Survey] | None = None
+) -> tuple[tuple[str, ...], GridFilter]:
+    """Return the gateways' names and the filter that the calibration part of the set gives.
+
+    Args:
+        folder: The set.
+        settings: Assumptions of the filter.
+        kept: What of the survey is used; None = all.
+    """
     gateways = list(rows(folder / "gateways.csv"))
     names = tuple(row["gateway"] for row in gateways)
     positions = np.array([[float(row[axis]) for axis in "xyz"] for row in gateways])
     grid, survey = grid_of(folder), survey_of(folder / "fingerprints_set_1.csv", names)
+    survey = kept(survey) if kept else survey
     height = float(np.median(survey.places_m[:, 2]))
     radio_map = map_of_survey(grid, names, positions, survey, tag_height_m=height)
     return names, GridFilter(grid, radio_map, settings)

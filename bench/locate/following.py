@@ -13,6 +13,7 @@ from tagtrail_locate.core.grid_place import Place
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 TICK_S: Final = 0.25
@@ -43,6 +44,10 @@ class Packets(NamedTuple):
         columns = np.array(sorted(read), dtype=np.float64).reshape(-1, 4).T
         sent, known, gateway, level = columns
         return cls(sent, gateway.astype(np.intp), level, known)
+
+    def only(self, kept: Bools) -> Packets:
+        """Return some of the packets, `kept` of shape (n,)."""
+        return Packets(self.at_s[kept], self.gateway[kept], self.level_db[kept], self.known_s[kept])
 
     def earlier(self, seconds: float) -> Packets:
         """Return packets that were sent earlier than thought, and became known when they did."""
