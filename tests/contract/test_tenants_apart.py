@@ -171,23 +171,22 @@ async def test_s84_what_belongs_to_another_tenant_is_as_if_it_had_never_been(boo
     assert {a.status_code for p, a in answers.items() if p.rpartition("/")[2] in by_number} == {404}
 
 
-async def heard(running: Running, key: str, streams: list[str]) -> dict[str, str]:
+async def heard(running: Running, key: str, streams: list[str], **how: Any) -> dict[str, str]:
     """Return what each stream says at first, from the beginning of the log."""
     async with running.client(key) as http:
-        said = await asyncio.gather(*(first_bytes(http, f"{p}?after=0") for p in streams))
+        said = await asyncio.gather(*(first_bytes(http, f"{p}?after=0", **how) for p in streams))
     return dict(zip(streams, said, strict=True))
 
 
 async def test_s84_live_streams_carry_only_the_own_tenants_data(books: Books) -> None:
     streams = [p for p in openapi()["paths"] if p.endswith("/stream")]
-    mine, theirs = await asyncio.gather(
-        heard(books.running, books.running.amber, streams),
-        heard(books.running, books.running.blue, streams),
-    )
+    mine = await heard(books.running, books.running.amber, streams, for_s=15, until=shows_the_first)
+    theirs = await heard(books.running, books.running.blue, streams)
 
     assert len(streams) >= 3
     assert [p for p, said in mine.items() if not shows_the_first(said)] == []
     assert [p for p, said in theirs.items() if shows_the_first(said)] == []
+    assert {said.partition("\n")[0] for said in theirs.values()} == {"200"}
 
 
 async def test_s84_no_command_of_the_second_tenant_changes_the_first(books: Books) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,14 +104,29 @@ def routes_of(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[tuple[s
                 yield method, prefix + str(getattr(route, "path", ""))
 
 
-async def first_bytes(http: httpx2.AsyncClient, path: str, *, within_s: float = 1.5) -> str:
-    """Return the status and what an endless stream says at first."""
-    said = b""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(within_s), http.stream("GET", path) as reply:
-            said = str(reply.status_code).encode() + b"\n"
-            async for part in reply.aiter_bytes():
-                said += part
+async def first_bytes(
+    http: httpx2.AsyncClient,
+    path: str,
+    *,
+    for_s: float = 1.5,
+    until: Callable[[str], bool] = lambda _: False,
+) -> str:
+    """Return the status and what an endless stream says at first.
+
+    Args:
+        http: Client; its own time limit holds for the beginning of the answer.
+        path: The stream.
+        for_s: How long is listened, from the beginning of the answer on, seconds.
+        until: Told all that was said so far; true ends the listening.
+    """
+    async with http.stream("GET", path) as reply:
+        said = f"{reply.status_code}\n".encode()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(for_s):
+                async for part in reply.aiter_bytes():
+                    said += part
+                    if until(said.decode(errors="replace")):
+                        break
     return said.decode()
 
 
