@@ -19,10 +19,10 @@ Json = dict[str, Any]
 
 TAG: Final = "tag-1"
 ANCHORS: Final = {"u1": (0.0, 0.0), "u2": (20.0, 0.0), "u3": (20.0, 10.0), "u4": (0.0, 10.0)}
-WELL_S: Final = 900.0
+WELL_S: Final = 600.0
 """Until then a tag that falls silent is heard."""
 
-END_S: Final = 2100.0
+END_S: Final = 1300.0
 
 
 def _near(zone: str, start_s: float, end_s: float) -> list[Envelope]:
