@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.support.retained import forget_retained
+from tests.support.broker_memory import forget_retained
 
 from tagtrail.embedded import Embedded, running
 

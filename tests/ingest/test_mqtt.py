@@ -7,13 +7,14 @@ import contextlib
 import json
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from tests.support.broker_memory import forget_session
 from tests.support.serving import ingest_app, prepared, served, settings_for
 
 from tagtrail.embedded import Embedded
@@ -98,19 +99,12 @@ async def running_site(
 
 
 @pytest.fixture
-def session_id(infra: Embedded) -> Any:
+def session_id(infra: Embedded) -> Iterator[str]:
     """Name of a persistent session, which the broker forgets afterwards."""
     name = f"test-{secrets.token_hex(6)}"
     yield name
     for client_id in (f"{name}-1", f"{name}-relay"):
-        client = client_of(infra.mqtt_url, client_id, clean=True)
-        host, port = infra.mqtt_url.rpartition("@")[2].split(":")
-        client.connect(host, int(port))
-        client.loop_start()
-        while not client.is_connected():
-            pass
-        client.disconnect()
-        client.loop_stop()
+        forget_session(infra.mqtt_url, client_id)
 
 
 async def in_thread(call: Callable[..., None], *args: Any) -> None:

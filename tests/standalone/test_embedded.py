@@ -16,7 +16,7 @@ import nats
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from tests.support.retained import forget_retained
+from tests.support.broker_memory import forget_retained
 
 from tagtrail.embedded import Embedded
 from tagtrail.embedded.accounts import Account

@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx2
+from tests.support.broker_memory import forget_session
 from tests.support.serving import ingest_app, prepared, served, settings_for
 
 from tagtrail_agent import config
 from tagtrail_agent.clock import Clock, SystemClock
 from tagtrail_agent.readings import Advert, Ear, Reading
 from tagtrail_agent.runtime import Agent
-from tagtrail_ingest.mqtt import client_of
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_kernel.access import mint
 from tagtrail_kernel.access_stores import PostgresAccess
@@ -242,23 +242,11 @@ async def ingest_server(
                 await eventually(lambda: _session(client), "ingest holds its session")
             yield server
     if infra is not None:
-        await asyncio.to_thread(_forget_session, infra.mqtt_url, f"{name}-{log_id}")
+        await asyncio.to_thread(forget_session, infra.mqtt_url, f"{name}-{log_id}")
 
 
 async def _session(client: httpx2.AsyncClient) -> bool:
     return bool((await client.get("/v1/ingest/stats")).json()["mqtt_connected"])
-
-
-def _forget_session(url: str, client_id: str) -> None:
-    """Make the broker forget a persistent session."""
-    client = client_of(url, client_id, clean=True)
-    parts = urlsplit(url)
-    client.connect(parts.hostname or "", parts.port or 0)
-    client.loop_start()
-    while not client.is_connected():
-        pass
-    client.disconnect()
-    client.loop_stop()
 
 
 async def key_of_gateway(database_url: str, log_id: int, gateway_id: str = GATEWAY) -> str:
