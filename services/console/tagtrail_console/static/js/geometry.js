@@ -70,3 +70,16 @@ function grid(points, box, [mx, my], step, avoid) {
   }
   return found;
 }
+
+/** Return the nearest mark in a direction; sideways distance counts double. Marks have a `spot`. */
+export function nextMark(marks, from, [dx, dy]) {
+  let best = from;
+  let least = Infinity;
+  for (const mark of marks) {
+    const [x, y] = [mark.spot[0] - from.spot[0], mark.spot[1] - from.spot[1]];
+    const along = x * dx + y * dy;
+    const aside = Math.abs(x * dy) + Math.abs(y * dx);
+    if (along > 0.01 && along + 2 * aside < least) [best, least] = [mark, along + 2 * aside];
+  }
+  return best;
+}

@@ -2,7 +2,7 @@
 // the screen through the factor --k, metres per pixel.
 import { ago } from "./ages.js";
 import { s } from "./dom.js";
-import { bounds, stretch } from "./geometry.js";
+import { bounds, nextMark, stretch } from "./geometry.js";
 import { healthWords } from "./gateways.js";
 import { shapeOf } from "./legend.js";
 import { causeWords } from "./reasons.js";
@@ -379,25 +379,12 @@ export class Plan {
     const turns = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     const id = event.target.closest(".tag")?.dataset.tag;
     const from = this.#stops().find((stop) => stop.group === event.target);
-    if (turns[event.key] && from) this.#next(from, turns[event.key]).group.focus();
+    if (turns[event.key] && from) nextMark(this.#stops(), from, turns[event.key]).group.focus();
     else if ((event.key === "Enter" || event.key === " ") && id) this.onTag(id);
     else if (event.key === "+") this.zoom(1.5);
     else if (event.key === "-") this.zoom(1 / 1.5);
     else if (event.key === "0") this.fit();
     else return;
     event.preventDefault();
-  }
-
-  /** Return the nearest mark in a direction; sideways distance counts double. */
-  #next(from, [dx, dy]) {
-    let best = from;
-    let least = Infinity;
-    for (const stop of this.#stops()) {
-      const [x, y] = [stop.spot[0] - from.spot[0], stop.spot[1] - from.spot[1]];
-      const along = x * dx + y * dy;
-      const aside = Math.abs(x * dy) + Math.abs(y * dx);
-      if (along > 0.01 && along + 2 * aside < least) [best, least] = [stop, along + 2 * aside];
-    }
-    return best;
   }
 }
