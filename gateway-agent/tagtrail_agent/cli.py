@@ -164,10 +164,10 @@ def _say(text: str) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     logs.to_standard_error(given.log_level)
-    agent = Agent(config.load(given.config))
-    if not agent.inputs:
+    loaded = config.load(given.config)
+    if not loaded.inputs:
         raise ConfigError(f"{given.config} has no [[input]]; add one, see `tagtrail-agent run -h`")
-    asyncio.run(_until_told(agent, until_done=given.until_done))
+    asyncio.run(_until_told(Agent(loaded), until_done=given.until_done))
     return 0
 
 

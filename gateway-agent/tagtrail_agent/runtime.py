@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from typing import Any, Final
 
 from tagtrail_agent import remote
@@ -57,19 +58,15 @@ class Agent:
         self.inputs = (
             list(inputs) if inputs is not None else [self._input(entry) for entry in config.inputs]
         )
-        self.outbox = Outbox(
-            config.state / "outbox.db",
-            clock=self.clock,
-            boot=self.boot,
-            most_bytes=int(config.outbox.max_mb * MB),
-            most_age_s=config.outbox.max_age_days * 86_400,
-        )
-        self.courier = OutboxCourier(self.outbox, server_time=self.server_time, boot=self.boot)
-        self.alarms: list[Alarm] = []
-        self.pushed = kept_push(config, self.credentials)
-        self.hearing = self._made_hearing()
-        self.configuring = Configuring(self)
-        self.link = link_of(config, self.credentials, self.configuring.notice)
+        with ExitStack() as on_failure:
+            self.outbox = on_failure.enter_context(closing(self._made_outbox()))
+            self.courier = OutboxCourier(self.outbox, server_time=self.server_time, boot=self.boot)
+            self.alarms: list[Alarm] = []
+            self.pushed = kept_push(config, self.credentials)
+            self.hearing = self._made_hearing()
+            self.configuring = Configuring(self)
+            self.link = link_of(config, self.credentials, self.configuring.notice)
+            on_failure.pop_all()
         self.sender = Sender(
             self.outbox,
             self.link,
@@ -82,6 +79,16 @@ class Agent:
         self.updating = Updating(self)
         self.heartbeat = Heartbeat(self)
         self._stop = asyncio.Event()
+
+    def _made_outbox(self) -> Outbox:
+        config = self.config
+        return Outbox(
+            config.state / "outbox.db",
+            clock=self.clock,
+            boot=self.boot,
+            most_bytes=int(config.outbox.max_mb * MB),
+            most_age_s=config.outbox.max_age_days * 86_400,
+        )
 
     def _made_hearing(self) -> Hearing:
         config = self.config
@@ -154,7 +161,10 @@ class Agent:
             AgentError: an input can never work as configured.
         """
         self._stop = stop
-        await self.link.open()
+        with ExitStack() as on_failure:
+            on_failure.callback(self.outbox.close)
+            await self.link.open()
+            on_failure.pop_all()
         tasks = [
             asyncio.create_task(coroutine, name=name)
             for name, coroutine in (

@@ -55,26 +55,29 @@ class Updating:
         """Judge the version on trial, then look for new ones for ever."""
         if self.versions.trial.state == "trying":
             await self._judge()
-        section = self._agent.config.updates
         while True:
             self._wanted.clear()
-            wait_s = section.every_s
-            try:
-                self.refused, self.refused_version = None, None
-                if await asyncio.to_thread(self._look, section):
-                    self._agent.restart()
-            except UnreachableError as error:
-                wait_s = min(AGAIN_S, wait_s)
-                self._refuse(str(error))
-            except AgentError as error:
-                self._refuse(str(error))
+            wait_s = await self._turn(self._agent.config.updates)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wanted.wait()
 
-    def _refuse(self, cause: str, version: str | None = None) -> None:
-        self.refused, self.refused_version = cause, version or self.refused_version
-        log.warning("update.refused", extra={"cause": cause})
+    async def _turn(self, section: UpdatesSection) -> float:
+        """Look once; returns the time until the next look, seconds."""
+        wait_s, refused, version = section.every_s, None, None
+        try:
+            if await asyncio.to_thread(self._look, section):
+                self._agent.restart()
+        except UnreachableError as error:
+            wait_s, refused = min(AGAIN_S, wait_s), str(error)
+        except AgentError as error:
+            pushed = self._agent.pushed
+            refused = str(error)
+            version = pushed.update.version if pushed is not None and pushed.update else None
+        if refused is not None:
+            log.warning("update.refused", extra={"cause": refused})
+        self.refused, self.refused_version = refused, version
+        return wait_s
 
     async def _judge(self) -> None:
         """A version is good once the server has confirmed something to it; else it goes."""
@@ -112,20 +115,16 @@ class Updating:
         Raises:
             AgentError: as `_look`; the server is told the version that is not taken.
         """
-        try:
-            # whose turn it is the server has decided
-            manifest = replace(manifest_of(update.manifest, _key(section.key)), canary_pct=100.0)
-            why_not = self._why_not(manifest)
-            if why_not == FAILED_BEFORE:
-                raise UpdateError(why_not)
-            if why_not is not None:
-                return False
-            if LAUNCHED not in os.environ:
-                raise UpdateError("it was started by hand; start it with `tagtrail-agent launch`")
-            self._install(manifest, self._wheel(update))
-        except UpdateError as error:
-            self._refuse(str(error), update.version)
+        # whose turn it is the server has decided
+        manifest = replace(manifest_of(update.manifest, _key(section.key)), canary_pct=100.0)
+        why_not = self._why_not(manifest)
+        if why_not == FAILED_BEFORE:
+            raise UpdateError(why_not)
+        if why_not is not None:
             return False
+        if LAUNCHED not in os.environ:
+            raise UpdateError("it was started by hand; start it with `tagtrail-agent launch`")
+        self._install(manifest, self._wheel(update))
         return True
 
     def _why_not(self, manifest: Manifest) -> str | None:

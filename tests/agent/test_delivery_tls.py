@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from tests.support.tls_broker import TlsBroker, tls_broker
 from tagtrail_agent.checking import checked
 from tagtrail_agent.clock import SystemClock
 from tagtrail_agent.delivery.mqtt import Broker, MqttLink
+from tagtrail_agent.delivery.trust import context_of, words_of
 from tagtrail_agent.errors import ConfigError
 from tagtrail_agent.inputs.mqtt import MqttGateways, MqttOptions
 from tagtrail_agent.runtime import Agent
@@ -124,6 +127,19 @@ async def test_a_certificate_of_another_machine_is_not_taken(
         words = fault(agent)
 
     assert "use the name that the certificate has" in words
+
+
+async def test_a_certificate_that_newer_pythons_do_not_take_is_told_as_such(
+    short_dir: Path, authority: Authority
+) -> None:
+    strict = context_of(authority.file)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
+    async with tls_broker(short_dir, authority.issue(bare=True)) as broker:
+        port = int(broker.mqtt_url.rpartition(":")[2])
+        with pytest.raises(ssl.SSLCertVerificationError) as refused:
+            await asyncio.open_connection("127.0.0.1", port, ssl=strict)
+
+    assert "anew: they lack what RFC 5280 asks for" in words_of(refused.value, "127.0.0.1")
 
 
 async def test_a_file_of_authorities_that_is_none_is_a_mistake_of_the_configuration(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,22 @@ def item(number: int, *, gateway: str | None = None, boot: str = "b1", **more: A
     )
 
 
+OPENED: list[Outbox] = []
+"""Outboxes of the test that runs: one whose process "was killed" stays open until its end."""
+
+
+@pytest.fixture(autouse=True)
+def closed_at_the_end() -> Iterator[None]:
+    """Close what a test has opened."""
+    yield
+    while OPENED:
+        OPENED.pop().close()
+
+
 def outbox(folder: Path, clock: Hands, **more: Any) -> Outbox:
     settings = {"boot": "b1", "most_bytes": 1_000_000, "most_age_s": 3600.0, **more}
-    return Outbox(folder / "outbox.db", clock=clock, **settings)
+    OPENED.append(Outbox(folder / "outbox.db", clock=clock, **settings))
+    return OPENED[-1]
 
 
 def numbers(batch: Batch | None) -> list[int]:
@@ -240,16 +255,16 @@ def test_a_damaged_file_is_put_aside_and_the_agent_goes_on(tmp_path: Path, clock
 
 
 def test_an_append_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
-    store = Store(tmp_path / "q.db", most_bytes=1_000_000)
-    store.append([item(1)])
-    before = store._db.execute("pragma page_count").fetchone()[0]
-    store._db.execute(f"pragma max_page_count={before}")
+    with closing(Store(tmp_path / "q.db", most_bytes=1_000_000)) as store:
+        store.append([item(1)])
+        before = store._db.execute("pragma page_count").fetchone()[0]
+        store._db.execute(f"pragma max_page_count={before}")
 
-    with pytest.raises(sqlite3.OperationalError):
-        store.append([item(n) for n in range(5000)])
+        with pytest.raises(sqlite3.OperationalError):
+            store.append([item(n) for n in range(5000)])
 
-    assert [i.seq for i in store.after(0, 10_000)] == [1]
-    assert store.items == 1
+        assert [i.seq for i in store.after(0, 10_000)] == [1]
+        assert store.items == 1
 
 
 def test_force_empties_the_journal_into_the_file(tmp_path: Path, clock: Hands) -> None:

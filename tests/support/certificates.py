@@ -12,6 +12,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_CERTIFICATES_ONLY = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, key_cert_sign=True, crl_sign=True,
+    encipher_only=False, decipher_only=False,
+)  # fmt: skip
+"""RFC 5280, 4.2.1.3: Python 3.13 and later look for it."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -33,14 +40,30 @@ class Authority:
         self._folder, self._name = folder, name
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {name}")])
-        made = self._builder(self._subject, self._key, timedelta(days=2)).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        made = (
+            self._builder(self._subject, self._key, timedelta(days=2))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_CERTIFICATES_ONLY, critical=True)
         )
         self.file = folder / f"{name}.pem"
         signed = made.sign(self._key, hashes.SHA256())
         self.file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
     def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta
+    ) -> x509.CertificateBuilder:
+        return (
+            self._bare(subject, key, lasts)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+        )
+
+    def _bare(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: timedelta
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
@@ -55,14 +78,26 @@ class Authority:
         )
 
     def issue(
-        self, name: str = "server", *, lasts: timedelta = timedelta(days=1), host: str = "127.0.0.1"
+        self,
+        name: str = "server",
+        *,
+        lasts: timedelta = timedelta(days=1),
+        host: str = "127.0.0.1",
+        bare: bool = False,
     ) -> Pair:
-        """Sign a certificate of an address; it is over when `lasts` is negative."""
+        """Sign a certificate of an address.
+
+        Args:
+            name: Name of its files.
+            lasts: It is over when this is negative.
+            host: The address.
+            bare: Without the key identifiers of RFC 5280.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test {name}")])
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))])
         signed = (
-            self._builder(subject, key, lasts)
+            (self._bare if bare else self._builder)(subject, key, lasts)
             .add_extension(names, critical=False)
             .sign(self._key, hashes.SHA256())
         )

@@ -11,7 +11,9 @@ from tagtrail_agent.errors import ConfigError
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 _OTHER_HOST: Final = frozenset({62, 64})
-"""OpenSSL's X509_V_ERR_…: certificate has expired, is not yet valid, is of another host or address."""
+_BESIDE_RFC_5280: Final = range(79, 96)
+"""OpenSSL's X509_V_ERR_…: certificate has expired, is not yet valid, is of another host or address, or
+has not the extensions that RFC 5280 asks for, which Python looks at from 3.13 on."""
 
 
 def context_of(ca_file: Path | None) -> ssl.SSLContext:
@@ -74,4 +76,6 @@ def _advice(error: ssl.SSLCertVerificationError, setting: str) -> str:
         return "set this machine's clock"
     if error.verify_code in _OTHER_HOST:
         return "use the name that the certificate has"
+    if error.verify_code in _BESIDE_RFC_5280:
+        return "make it and its authority anew: they lack what RFC 5280 asks for"
     return f"name the file of its authority as {setting}"
