@@ -109,7 +109,7 @@ written = st.one_of(
 @example("mac:58:b1:29:44:94:d3")
 @example("ibeacon:F7826DA6-4FA2-4E98-8024-BC5B71E0893E:7:42")
 @example("eddystone:00010203040506070809:000102030405")
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)  # tests/inventory/test_identities.py looks closer
 def test_the_agent_spells_identities_as_the_server_does(identity: str) -> None:
     ours = normal_identity(identity)
 

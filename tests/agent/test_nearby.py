@@ -201,7 +201,7 @@ async def test_a_broker_is_heard_beside_the_running_agent_which_misses_nothing(
         SystemClock(),
     )  # fmt: skip
     body = json.dumps([{"mac": STRANGER.upper(), "rssi": -58, "rawData": PLAIN}]).encode()
-    arguments = ["nearby", "--json", "--full", "--seconds", "3", "--config", str(path)]
+    arguments = ["nearby", "--json", "--full", "--seconds", "1.5", "--config", str(path)]
     async with hearing(running) as agents, Publisher(infra.mqtt_url, "gw").connected() as publisher:
         await until(lambda: running.subscribed)
         process = await asyncio.create_subprocess_exec(
