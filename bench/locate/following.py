@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tagtrail_locate.core.grid_filter import Evidence, GridFilter
+from tagtrail_locate.core.grid_belief import Evidence
+from tagtrail_locate.core.grid_filter import GridFilter
 from tagtrail_locate.core.grid_place import Place
 
 Floats = npt.NDArray[np.float64]

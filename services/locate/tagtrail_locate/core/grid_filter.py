@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from tagtrail_locate.core import map_errors
 from tagtrail_locate.core.grid import Grid
-from tagtrail_locate.core.grid_motion import Gait, Motion
+from tagtrail_locate.core.grid_belief import BeliefMotion, Evidence, last_sum, normal
+from tagtrail_locate.core.grid_motion import Gait
 from tagtrail_locate.core.grid_place import Place, over_modes, place_of
 from tagtrail_locate.core.level_table import PER_NAT, LevelTable, table_of
 from tagtrail_locate.core.radio_map import RadioMap
@@ -93,18 +94,6 @@ class Belief(NamedTuple):
     error_db2: Floats
 
 
-class Evidence(NamedTuple):
-    """What one step heard, as the smoother needs it again.
-
-    Attributes:
-        dt_s: Time passed before it, shape (B,), seconds.
-        likelihood: Fit relative to the best, shape (B, 1, C) or (B, M, C), float32, 0 to 1.
-    """
-
-    dt_s: Floats
-    likelihood: Singles
-
-
 class GridFilter:
     """The filter of one site and floor; holds tables only, never a tag's belief."""
 
@@ -124,9 +113,9 @@ class GridFilter:
                 "the radio map needs the grid's cells, and the grid a cell with presence"
             )
         self.grid, self.radio_map, self.settings = grid, radio_map, settings
-        self.motion = Motion(grid, settings.gait)
         self.table: LevelTable = table_of(radio_map)
-        self._prior = _prior(grid, self.motion.modes)
+        prior = _prior(grid, settings.gait.modes)
+        self.moving = BeliefMotion(grid, settings.gait, prior, settings.jump_per_s)
         self._inside = grid.inside.astype(np.float32)
         self._exp = _exp_table()
         self._mast = np.append(radio_map.mast, len(radio_map.gateways))
@@ -137,7 +126,7 @@ class GridFilter:
 
     def start(self, count: int) -> Belief:
         """Return the belief about `count` tags of which nothing was heard."""
-        mass = np.repeat(self._prior[None], count, axis=0)
+        mass = self.moving.start(count)
         gateways = len(self.radio_map.gateways)
         recent = np.zeros((count, gateways + 1), dtype=np.float32)
         paths = mass.shape[1:] if self.settings.follow_paths else ()
@@ -172,8 +161,10 @@ class GridFilter:
         variance = map_errors.forgotten(belief.error_db2, kept, prior_db2)
         gain, variance = self._gains(variance, gateway, level_db, weight)
         if self.settings.follow_paths:
-            moved, error = map_errors.carried(self.motion, belief.mass, belief.error_db, dt_s, kept)
-            expected = self._jumped(moved, dt_s)
+            moved, error = map_errors.carried(
+                self.moving.motion, belief.mass, belief.error_db, dt_s, kept
+            )
+            expected = self.moving.jumped(moved, dt_s)
             error *= map_errors.stayed(moved, expected)[:, None]
             fit = map_errors.weighed(
                 self.table, self._mean_db, error, gateway, level_db, weight, gain
@@ -185,18 +176,12 @@ class GridFilter:
             likelihood = self._relative(fit[:, None])
             expected = self.predict(belief.mass, dt_s)
             self._learn(error, expected, gateway, level_db, gain)
-        mass = normal(expected * likelihood, self._prior)
+        mass = normal(expected * likelihood, self.moving.prior)
         return Belief(mass, recent, error, variance), Evidence(dt_s, likelihood)
 
     def predict(self, mass: Singles, dt_s: Floats) -> Singles:
         """Move belief on in time without hearing anything, shape (B, M, C)."""
-        return self._jumped(self.motion.forward(mass, dt_s), dt_s)
-
-    def _jumped(self, moved: Singles, dt_s: Floats) -> Singles:
-        jump = self._jump(dt_s)
-        mixed = moved * (np.float32(1.0) - jump) + jump * self._prior
-        jumped: Singles = mixed.astype(np.float32, copy=False)
-        return jumped
+        return self.moving.predict(mass, dt_s)
 
     def smoothed(self, mass: Singles, later: Sequence[Evidence]) -> Singles:
         """Return the belief about a past moment, given what was heard since.
@@ -208,25 +193,12 @@ class GridFilter:
         Returns:
             Shape (B, M, C); sums to 1 per tag.
         """
-        value = np.ones_like(mass)
-        for heard in reversed(later):
-            value *= heard.likelihood
-            value = scaled(value)
-            jump = self._jump(heard.dt_s)
-            everywhere = last_sum(value * self._prior)
-            value = self.motion.backward(value, heard.dt_s)
-            value *= np.float32(1.0) - jump
-            value += jump * everywhere[:, None, None]
-        return normal(mass * value, self._prior)
+        return self.moving.smoothed(mass, later)
 
     def summary(self, mass: Singles) -> Place:
         """Tell zones, position and area of a belief, shape (B, M, C)."""
         rounds = self.settings.median_rounds
         return place_of(self.grid, over_modes(mass), self.settings.area_share, rounds)
-
-    def _jump(self, dt_s: Floats) -> Singles:
-        rate = dt_s * self.settings.jump_per_s
-        return (rate / (1.0 + rate)).astype(np.float32)[:, None, None]
 
     def _weights(self, recent: Singles, still: Singles, gateway: Indices, count: Floats) -> Singles:
         """Return the independent readings that each reading is worth; counts it as recent."""
@@ -323,24 +295,3 @@ def _exp_table() -> Singles:
         table[index] = value
         value *= STEP_EXP
     return table.astype(np.float32)
-
-
-def last_sum(values: Singles) -> Singles:
-    """Return the total of each tag, shape (B,)."""
-    total: Singles = np.add.reduce(values.reshape(len(values), -1), axis=-1)
-    return total
-
-
-def scaled(values: Singles) -> Singles:
-    """Return values divided by the greatest of each tag."""
-    best = np.maximum.reduce(values.reshape(len(values), -1), axis=-1)
-    relative: Singles = values / np.maximum(best, np.float32(1e-30))[:, None, None]
-    return relative
-
-
-def normal(mass: Singles, prior: Singles) -> Singles:
-    """Return mass that sums to 1 per tag; a tag whose mass vanished may be anywhere."""
-    total = last_sum(mass)[:, None, None]
-    lost = total < np.float32(1e-30)
-    share: Singles = np.where(lost, prior, mass / np.where(lost, np.float32(1.0), total))
-    return share

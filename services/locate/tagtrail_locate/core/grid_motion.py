@@ -63,6 +63,11 @@ class Gait:
     directed: bool = True
 
     @property
+    def modes(self) -> int:
+        """Number of modes M, the still one included."""
+        return 1 + len(HEADINGS) if self.directed else 2
+
+    @property
     def wander_m2_per_s(self) -> float:
         """Diffusion per axis of motion at the usual speed that turns at the usual rate."""
         return self.walk_m_per_s**2 / (2.0 * self.turn_per_s)
@@ -82,8 +87,8 @@ class Motion:
 
     @property
     def modes(self) -> int:
-        """Number of modes M, the still one included."""
-        return 1 + len(HEADINGS) if self.gait.directed else 2
+        """Number of modes M of the gait."""
+        return self.gait.modes
 
     def forward(self, mass: Singles, dt_s: Floats) -> Singles:
         """Move belief on in time.

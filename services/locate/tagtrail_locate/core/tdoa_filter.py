@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tagtrail_locate.core.grid import Grid
-from tagtrail_locate.core.grid_motion import Gait, Motion
+from tagtrail_locate.core.grid_belief import BeliefMotion, Evidence, normal
+from tagtrail_locate.core.grid_motion import Gait
 from tagtrail_locate.core.tdoa import TdoaMap, likelihood
 
 Floats = npt.NDArray[np.float64]
@@ -81,14 +82,15 @@ class BlinkFilter:
         if table.expected_m.shape[1] != grid.cells or total <= 0.0:
             raise ValueError("the map needs the grid's cells, and the grid a cell with presence")
         self.grid, self.table, self.settings = grid, table, settings
-        self.motion = Motion(grid, settings.gait)
-        self._prior = (grid.presence / total / self.motion.modes).astype(np.float32)
+        modes = settings.gait.modes
+        prior = np.tile((grid.presence / total / modes).astype(np.float32), (modes, 1))
+        self.moving = BeliefMotion(grid, settings.gait, prior, settings.jump_per_s)
         self._least_m2 = grid.cell_m * grid.cell_m / 12.0 + settings.map_error_m**2
         self._inside = (grid.presence > 0.0).astype(np.float32)
 
     def start(self, count: int) -> Singles:
         """Return the belief about tags that were never heard, shape (count, M, C)."""
-        return np.tile(self._prior, (count, self.motion.modes, 1))
+        return self.moving.start(count)
 
     def weigh(self, heard_m: Floats) -> Singles:
         """Return how each blink fits each cell, shape (B, C), 0 to 1; ones if too few heard it.
@@ -112,20 +114,12 @@ class BlinkFilter:
 
     def predict(self, mass: Singles, dt_s: Floats) -> Singles:
         """Let time pass, shape (B,), seconds, >= 0."""
-        jump = self._jump(dt_s)
-        moved = self.motion.forward(mass, dt_s) * (np.float32(1.0) - jump)
-        moved += jump * self._prior
-        return moved.astype(np.float32, copy=False)
+        return self.moving.predict(mass, dt_s)
 
     def take(self, mass: Singles, fits: Singles) -> Singles:
         """Weigh a belief by `weigh`; one that nothing fits starts anew."""
-        weighed = mass * fits[:, None]
-        total = _sums(weighed)[:, None, None]
-        lost = total < np.float32(1e-25)
-        fresh = self.start(1) * fits[:, None]
-        fresh = fresh / np.maximum(_sums(fresh), np.float32(1e-30))[:, None, None]
-        normal: Singles = np.where(lost, fresh, weighed / np.where(lost, np.float32(1.0), total))
-        return normal
+        fresh = self.moving.prior * fits[:, None]
+        return normal(mass * fits[:, None], normal(fresh, self.moving.prior))
 
     def smoothed(self, mass: Singles, later: Sequence[tuple[Floats, Singles]]) -> Singles:
         """Return the belief about a past moment, given what was heard since.
@@ -134,19 +128,8 @@ class BlinkFilter:
             mass: The belief at that moment, shape (B, M, C).
             later: Time passed (B,) before each of the following blinks, and its `weigh`, in order.
         """
-        value = np.ones_like(mass)
-        for dt_s, fits in reversed(later):
-            value = value * fits[:, None]
-            peak = np.maximum.reduce(value.reshape(len(value), -1), axis=-1)
-            value = value / np.maximum(peak, np.float32(1e-30))[:, None, None]
-            jump = self._jump(dt_s)
-            everywhere = _sums(value * self._prior)[:, None, None]
-            value = self.motion.backward(value, dt_s) * (np.float32(1.0) - jump) + jump * everywhere
-        both = mass * value
-        total = _sums(both)[:, None, None]
-        lost = total < np.float32(1e-30)
-        result: Singles = np.where(lost, mass, both / np.where(lost, np.float32(1.0), total))
-        return result
+        heard = [Evidence(dt_s, fits[:, None]) for dt_s, fits in later]
+        return self.moving.smoothed(mass, heard)
 
     def summary(self, mass: Singles, row: int = 0) -> BlinkPlace:
         """Tell zones, position and area of one tag's belief."""
@@ -165,12 +148,3 @@ class BlinkFilter:
         count = len(grid.zone_names) + 1
         zones = [float(np.add.reduce(cells * (grid.zone == z))) for z in range(count)]
         return BlinkPlace(x, y, covariance, np.array(zones))
-
-    def _jump(self, dt_s: Floats) -> Singles:
-        rate = dt_s * self.settings.jump_per_s
-        return (rate / (1.0 + rate)).astype(np.float32)[:, None, None]
-
-
-def _sums(values: Singles) -> Singles:
-    total: Singles = np.add.reduce(values.reshape(len(values), -1), axis=-1)
-    return total
