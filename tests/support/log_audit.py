@@ -24,8 +24,11 @@ def tree_hash(leaves: Sequence[bytes]) -> bytes:
 async def audited(database_url: str, log_id: int) -> list[asyncpg.Record]:
     """Recompute every leaf, root and chain value of a log; returns its events in order.
 
+    Of an erased event only the leaf is left, and there must be an order behind it.
+
     Raises:
-        AssertionError: a position is missing or doubled, an id stands twice, or a hash differs.
+        AssertionError: a position is missing or doubled, an id stands twice, a hash differs, or a
+            body is gone without an order.
     """
     connection: Any = await asyncpg.connect(database_url)
     try:
@@ -34,18 +37,30 @@ async def audited(database_url: str, log_id: int) -> list[asyncpg.Record]:
             "order by position",
             log_id,
         )
+        orders = await connection.fetch(
+            "select position, order_position from log.erasure where log_id = $1", log_id
+        )
         batches = await connection.fetch(
             "select * from log.batch where log_id = $1 order by last_position", log_id
         )
     finally:
         await connection.close()
     assert [e["position"] for e in events] == list(range(1, len(events) + 1))
-    assert len({e["event_id"] for e in events}) == len(events)
+    ordered = {row["position"]: row["order_position"] for row in orders}
+    kept = [e for e in events if e["body"]]
+    assert len({e["event_id"] for e in kept}) == len(kept)
+    assert {e["position"] for e in events if not e["body"]} == set(ordered)
+    for position, order in ordered.items():
+        assert order > position
+        assert events[order - 1]["type"] == "sightings.erased"
     chain, end = ZERO, 0
     for batch in batches:
         first, last = batch["first_position"], batch["last_position"]
         assert first == end + 1, f"batch {first} to {last} does not follow {end}"
-        leaves = [sha256(b"\x00" + e["body"]).digest() for e in events[first - 1 : last]]
+        leaves = [
+            sha256(b"\x00" + e["body"]).digest() if e["body"] else e["leaf"]
+            for e in events[first - 1 : last]
+        ]
         assert leaves == [e["leaf"] for e in events[first - 1 : last]]
         assert batch["root"] == tree_hash(leaves), f"root of {first} to {last}"
         assert batch["prev"] == chain

@@ -181,6 +181,14 @@ class Quarantine:
                 f"no message {quarantine_id} in quarantine; GET /v1/quarantine lists them"
             )
 
+    async def remove_formats(self, log_id: int, adapters: Sequence[str]) -> None:
+        """Delete all messages that some formats were to read."""
+        async with self._database.connection() as c:
+            await c.execute(
+                "delete from quarantine where log_id = $1 and adapter = any ($2)",
+                log_id, list(adapters),
+            )  # fmt: skip
+
     async def prune(self, log_id: int, before: datetime) -> int:
         """Delete messages that last came before a time; returns how many."""
         async with self._database.connection() as c:

@@ -22,6 +22,7 @@ from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_ingest.sources.asking import Partners, partners_of
+from tagtrail_ingest.sources.erasing import Eraser, Erasures
 from tagtrail_ingest.sources.store import PartnerStore
 from tagtrail_ingest.state import State
 from tagtrail_ingest.tallies import Tallies
@@ -243,7 +244,10 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         ingest.follow_directories,
         ingest.prune_quarantine,
     ]
-    projections: list[Callable[[], Projection]] = [Updates]
+    projections: list[Callable[[], Projection]] = [
+        Updates,
+        lambda: Erasures(Eraser(deps.log, ingest.quarantine)),
+    ]
     if ingest.partners.partners:
         tasks.append(ingest.partners.ask)
     if deps.settings.mqtt_url:

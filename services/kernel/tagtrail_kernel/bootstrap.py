@@ -82,7 +82,7 @@ def deps_of(settings: KernelSettings) -> Deps:
     access = databases("access")
     return Deps(
         settings=settings,
-        log=PostgresLog(reader, writer, on_batch=fanout.offer),
+        log=PostgresLog(reader, writer, on_batch=fanout.offer, on_erase=fanout.forget),
         tail=tail,
         sink=sink,
         clock=clock,

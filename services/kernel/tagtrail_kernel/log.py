@@ -98,6 +98,40 @@ class EventLog(Protocol):
         """
         ...
 
+    async def erase(
+        self, log_id: int, positions: Sequence[int], *, order: int, again: bool = False
+    ) -> int:
+        """Take the bodies of some events away for good; their leaves stay, so every proof verifies.
+
+        Readers pass over such events from then on. Repeating it is harmless.
+
+        Args:
+            log_id: The tenant's log.
+            positions: Events `tag.…` or `alert.…`, before `order`; at most `MAX_BATCH`.
+            order: Position of the `sightings.erased` that orders it.
+            again: The same facts may be appended again: they are derived, and may be derived anew.
+
+        Returns:
+            How many bodies went now.
+
+        Raises:
+            RejectedError: there is no such order, or an event is of another kind.
+            UnavailableError: the database is out of reach; repeat the call.
+        """
+        ...
+
+    async def erased(
+        self, log_id: int, *, order: int | None = None, again: bool = False
+    ) -> list[tuple[int, str]]:
+        """Return (position, subject) of erased events, ascending.
+
+        Args:
+            log_id: The tenant's log.
+            order: Only those that went by this order.
+            again: Those that were derived, instead of those that are gone for good.
+        """
+        ...
+
     async def settled(
         self, log_id: int, receipts: Sequence[bytes], *, within_s: float
     ) -> set[bytes]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,10 +16,14 @@ import asyncpg
 
 from tagtrail_kernel.consumers import PAGE_EVENTS, state_hash
 from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Database
+from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.errors import ConflictError, LogDamagedError, UnavailableError
 from tagtrail_kernel.leadership import lock_number
 from tagtrail_kernel.log import EventLog
 from tagtrail_kernel.projections import Context, Projection
+
+Publish = Callable[[Sequence[Envelope], int], Awaitable[None]]
+"""Takes derived facts, and the last position of the page that they came from."""
 
 LOCK_KEY: Final = 7010
 """First number of the advisory lock of a rebuild, beside those of the migrations."""
@@ -82,7 +86,9 @@ class _Shadow:
         projection: Projection,
         log_id: int,
         schema: str,
+        publish: Publish | None = None,
     ) -> None:
+        self._publish = publish
         self.connection = connection
         self.schema = schema
         self._log = event_log
@@ -122,7 +128,9 @@ class _Shadow:
             events = [e for e in page.events if e.position <= to and e.position not in self._parked]
             if events:
                 async with self.connection.transaction():
-                    await self._projection.apply(self.connection, self._context, events)
+                    derived = await self._projection.apply(self.connection, self._context, events)
+                if derived and self._publish is not None:
+                    await self._publish(derived, page.last)
             self.position = min(page.last, to)
 
     async def hash(self) -> str:
@@ -137,7 +145,12 @@ class _Shadow:
 
 @contextlib.asynccontextmanager
 async def _shadow(
-    database: Database, event_log: EventLog, projection: Projection, log_id: int, service: str
+    database: Database,
+    event_log: EventLog,
+    projection: Projection,
+    log_id: int,
+    service: str,
+    publish: Publish | None = None,
 ) -> AsyncIterator[_Shadow]:
     """Lend a shadow; one rebuild of a projection at a time.
 
@@ -159,7 +172,7 @@ async def _shadow(
             key = (LOCK_KEY, lock_number(name) ^ log_id)
             if not await connection.fetchval("select pg_try_advisory_lock($1, $2)", *key):
                 raise ConflictError(f"{name} is being rebuilt already; wait for it to end")
-            shadow = _Shadow(connection, event_log, projection, log_id, schema)
+            shadow = _Shadow(connection, event_log, projection, log_id, schema, publish)
             await shadow.make(database.schema)
             try:
                 yield shadow
@@ -216,6 +229,7 @@ async def rebuild(
     *,
     service: str,
     swap: bool = False,
+    publish: Publish | None = None,
 ) -> RebuildResult:
     """Rebuild a projection up to the live position and compare the hashes.
 
@@ -227,13 +241,15 @@ async def rebuild(
         service: Name of the service.
         swap: Put the rebuilt rows in place, in one transaction with the consumer's position. After
             a swap of different hashes, processes that keep memory of it MUST be started again.
+        publish: Given the derived facts of each page, with its last position: what was withdrawn
+            and still holds is appended anew by it.
 
     Raises:
         ConflictError: it is being rebuilt at this moment.
         UnavailableError: the database is out of reach.
     """
     started, projection = asyncio.get_running_loop().time(), make()
-    async with _shadow(database, event_log, projection, log_id, service) as shadow:
+    async with _shadow(database, event_log, projection, log_id, service, publish) as shadow:
         position, hash_live = await _live(database, event_log, projection, log_id)
         await shadow.advance(position)
         hash_rebuilt = await shadow.hash()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,8 +12,9 @@ from tagtrail.composition import BUILDERS
 from tagtrail.running import access_of
 from tagtrail_kernel.bootstrap import deps_of
 from tagtrail_kernel.consumers import Projection
+from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.errors import NotFoundError
-from tagtrail_kernel.rebuild import rebuild, replay
+from tagtrail_kernel.rebuild import Publish, rebuild, replay
 from tagtrail_kernel.settings import KernelSettings
 from tagtrail_kernel.wiring import Deps
 
@@ -51,7 +52,8 @@ async def rebuild_all(
         settings: Addresses.
         tenant: Slug.
         names: `service.projection` or `service`; all if empty.
-        swap: Put the rebuilt tables in place.
+        swap: Put the rebuilt tables in place. Places of tags whose sightings were erased are then
+            recorded anew, as far as they still hold.
 
     Raises:
         NotFoundError: no such tenant or projection.
@@ -67,12 +69,38 @@ async def rebuild_all(
             known = ", ".join(f"{s}.{make().name}" for s, make in made)
             raise NotFoundError(f"no projection is called so; there are {known}")
         results = []
+        publish = await _publisher(deps, log_id) if swap else None
         for service, make in chosen:
             result = await rebuild(
-                deps.database_of(service), deps.log, make, log_id, service=service, swap=swap
+                deps.database_of(service),
+                deps.log,
+                make,
+                log_id,
+                service=service,
+                swap=swap,
+                publish=publish if service == "locate" else None,
             )
             results.append({**asdict(result), "equal": result.equal})
         return results
+
+
+async def _publisher(deps: Deps, log_id: int) -> Publish | None:
+    """Return what records places anew that were withdrawn; None if none were.
+
+    Only facts about tags that lost some, and only those from then on; the log knows the others.
+    """
+    since: dict[str, int] = {}
+    for position, subject in await deps.log.erased(log_id, again=True):
+        since.setdefault(subject, position)
+    if not since:
+        return None
+
+    async def publish(facts: Sequence[Envelope], position: int) -> None:
+        lost = [fact for fact in facts if since.get(fact.subject, position + 1) <= position]
+        if lost:
+            await deps.sink.publish(log_id, lost)
+
+    return publish
 
 
 async def replay_all(settings: KernelSettings, tenant: str, to: int | None) -> list[dict[str, Any]]:

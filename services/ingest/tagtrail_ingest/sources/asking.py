@@ -86,7 +86,7 @@ class Partners:
     ) -> None:
         self.partners = tuple(partners)
         self._intake = intake
-        self._store = store
+        self.store = store
         self._clock = clock
         self._access = access
         self._leadership = leadership
@@ -112,7 +112,7 @@ class Partners:
     async def _follow(self, partner: Partner, http: httpx2.AsyncClient) -> None:
         """Ask one partner for as long as that is allowed."""
         log_id = await self._tenant(partner.tenant)
-        poller = Poller(partner, self._intake, self._store, self._clock, http)
+        poller = Poller(partner, self._intake, self.store, self._clock, http)
         directory, name = self._intake.directory(log_id), f"ingest.partner.{partner.name}"
 
         def going() -> bool:
@@ -144,7 +144,7 @@ class Partners:
         directory, now = self._intake.directory(log_id), self._clock.now()
         slugs = {t.log_id: t.slug for t in await self._access.tenants()}
         known = {p.name for p in self.partners if p.tenant == slugs.get(log_id)}
-        stored = await self._store.all(log_id)
+        stored = await self.store.all(log_id)
         return [
             health_of(
                 name,

@@ -28,6 +28,14 @@ class PartnerStore:
             )
         return {row["name"]: Stored(**dict(row)) for row in rows}
 
+    async def position(self, log_id: int, consumer: str) -> int:
+        """Return where a consumer of ingest stands; 0 if it has not started."""
+        async with self._database.connection() as c:
+            found: int | None = await c.fetchval(
+                "select position from consumer where log_id = $1 and name = $2", log_id, consumer
+            )
+        return found or 0
+
     async def one(self, log_id: int, name: str) -> Stored:
         """Return what is known of one partner."""
         return (await self.all(log_id)).get(name, Stored(name=name))

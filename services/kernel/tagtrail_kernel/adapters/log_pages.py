@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -220,3 +221,12 @@ def appended(
             duplicates.append(index)
         positions.append(position)
     return Appended(positions, frozenset(duplicates), last, recorded_at)
+
+
+def separator_for(text: str) -> str:
+    """Return a character that does not occur in a text."""
+    if "\x1f" not in text:
+        return "\x1f"
+    used = set(text)
+    not_surrogates = itertools.chain(range(1, 0xD800), range(0xE000, 0x110000))
+    return next(char for char in map(chr, not_surrogates) if char not in used)

@@ -21,6 +21,7 @@ from tagtrail_kernel.adapters.log_pages import (
 from tagtrail_kernel.chaining import merkle_root
 from tagtrail_kernel.clock import Clock
 from tagtrail_kernel.envelope import Recorded, Sealed
+from tagtrail_kernel.errors import RejectedError
 from tagtrail_kernel.events.registry import ALL_FAMILIES, Family
 from tagtrail_kernel.log import MAX_BATCH, NO_CHAIN, Appended, Head, Page
 
@@ -32,6 +33,7 @@ class _Tenant:
     positions: dict[int, int] = field(default_factory=dict)
     events: list[Recorded] = field(default_factory=list)
     receipts: dict[bytes, datetime] = field(default_factory=dict)
+    erased: dict[int, tuple[int, bool]] = field(default_factory=dict)
 
 
 class MemoryLog:
@@ -90,6 +92,38 @@ class MemoryLog:
         if self._on_batch is not None:
             self._on_batch(batch)
 
+    async def erase(
+        self, log_id: int, positions: Sequence[int], *, order: int, again: bool = False
+    ) -> int:
+        """Take the bodies of some events away for good; see `EventLog.erase`."""
+        tenant = self._tenant(log_id)
+        ordering = tenant.events[order - 1].type if 0 < order <= len(tenant.events) else None
+        if ordering != "sightings.erased" or any(p >= order for p in positions):
+            raise RejectedError(f"no order of erasure stands at position {order}")
+        found = [tenant.events[p - 1] for p in positions]
+        if any(not event.type.startswith(("tag.", "alert.")) for event in found):
+            raise RejectedError("only sightings and what was derived from them can be erased")
+        new = [event for event in found if event.position not in tenant.erased]
+        tenant.erased |= {event.position: (order, again) for event in new}
+        for event in new:
+            tenant.events[event.position - 1] = Recorded(
+                event.position, event.recorded_at, event.id, event.subject, event.type, b""
+            )
+            if again and tenant.positions.get(event.id.int) == event.position:
+                del tenant.positions[event.id.int]
+        return len(new)
+
+    async def erased(
+        self, log_id: int, *, order: int | None = None, again: bool = False
+    ) -> list[tuple[int, str]]:
+        """Return (position, subject) of erased events; see `EventLog.erased`."""
+        tenant = self._tenant(log_id)
+        return [
+            (position, tenant.events[position - 1].subject)
+            for position, (by, derived) in sorted(tenant.erased.items())
+            if order in (None, by) and derived == again
+        ]
+
     async def settled(
         self, log_id: int, receipts: Sequence[bytes], *, within_s: float
     ) -> set[bytes]:
@@ -117,7 +151,7 @@ class MemoryLog:
             if end.families & families:
                 held += end.count
                 whole = tenant.events[end.first - 1 : end.last]
-                events += [event for event in whole if event.type not in unwanted]
+                events += [e for e in whole if e.type not in unwanted and e.body]
             if held >= limit:
                 break
         return Page(events, after + 1, end.last, end.chain, end.recorded_at)
@@ -142,7 +176,9 @@ class MemoryLog:
         """Return one event by its id, or None."""
         tenant = self._tenant(log_id)
         position = tenant.positions.get(event_id.int)
-        return None if position is None else tenant.events[position - 1]
+        if position is None or position in tenant.erased:
+            return None
+        return tenant.events[position - 1]
 
     async def position_at(self, log_id: int, at: datetime) -> int:
         """Return the last position recorded at or before a time; 0 if none."""

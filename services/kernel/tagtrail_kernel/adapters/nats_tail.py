@@ -93,6 +93,7 @@ class NatsFanout:
         self._queue: deque[tuple[Committed, int]] = deque()
         self._queued_bytes = 0
         self._filled = asyncio.Event()
+        self._stale: set[int] = set()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -122,10 +123,29 @@ class NatsFanout:
         self._queued_bytes += size
         self._filled.set()
 
+    def forget(self, log_id: int) -> None:
+        """Have the stream forget what it keeps of a log, because bodies of it were erased.
+
+        Without a connection its own limit of an hour does so.
+        """
+        self._stale.add(log_id)
+        self._filled.set()
+
+    async def _purge(self, log_id: int) -> None:
+        client = self._link.client
+        if client is None:
+            return
+        try:
+            await client.jetstream(timeout=2).purge_stream(STREAM, subject=f"{SUBJECT}.{log_id}")
+        except (NatsError, OSError) as error:
+            log.warning("stream.unpurged", extra={"cause": type(error).__name__})
+
     async def _run(self) -> None:
         while True:
             await self._filled.wait()
             self._filled.clear()
+            while self._stale:
+                await self._purge(self._stale.pop())
             while self._queue:
                 batch, size = self._queue.popleft()
                 self._queued_bytes -= size

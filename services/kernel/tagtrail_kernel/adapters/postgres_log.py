@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
@@ -22,13 +21,14 @@ from tagtrail_kernel.adapters.log_pages import (
     distinct,
     families_of,
     runs,
+    separator_for,
     start_chain,
     unwanted_types,
 )
 from tagtrail_kernel.chaining import merkle_root
 from tagtrail_kernel.database import CONNECTION_FAILURES, Connection, Pool
 from tagtrail_kernel.envelope import Recorded, Sealed
-from tagtrail_kernel.errors import LogDamagedError, UnavailableError
+from tagtrail_kernel.errors import LogDamagedError, RejectedError, UnavailableError
 from tagtrail_kernel.events.registry import ALL_FAMILIES, Family
 from tagtrail_kernel.log import MAX_BATCH, NO_CHAIN, Appended, Head, Page
 
@@ -43,6 +43,11 @@ _FAILURES: Final = (
     asyncpg.exceptions.ConnectionRejectionError,
 )
 """Lost connections, a busy log, a full disk, or a standby that was not promoted yet."""
+
+_NO_ORDER: Final = (
+    asyncpg.exceptions.InvalidParameterValueError,
+    asyncpg.exceptions.CheckViolationError,
+)
 
 _APPEND: Final = """
 SELECT * FROM log.append($1, $2, $3, $4, string_to_array($5, $11), string_to_array($6, $11),
@@ -64,7 +69,7 @@ WHERE events_before < $3 ORDER BY last_position
 """
 
 _EVENTS: Final = """
-SELECT position, event_id, subject, type, body
+SELECT position, event_id, subject, type, body, leaf
 FROM log.event WHERE log_id = $1 AND position BETWEEN $2 AND $3 ORDER BY position
 """
 
@@ -76,7 +81,16 @@ FROM log.event WHERE log_id = $1 AND position BETWEEN $2 AND $3 ORDER BY positio
 
 _ONE_EVENT: Final = """
 SELECT position, recorded_at, event_id, subject, type, body
-FROM log.event WHERE event_id = $2 AND log_id + 0 = $1 ORDER BY position LIMIT 1
+FROM log.event WHERE event_id = $2 AND log_id + 0 = $1 AND octet_length(body) > 0
+ORDER BY position LIMIT 1
+"""
+
+
+_ERASED: Final = """
+SELECT x.position, e.subject
+FROM log.erasure x JOIN log.event e ON e.log_id = x.log_id AND e.position = x.position
+WHERE x.log_id = $1 AND ($2::bigint IS NULL OR x.order_position = $2) AND x.again = $3
+ORDER BY x.position
 """
 
 
@@ -167,14 +181,21 @@ class PostgresLog:
         writer: Connections that may append; None where a process only reads, or where `reader`
             may do both.
         on_batch: Called after every commit of a new batch, for the fan-out.
+        on_erase: Called with the log after bodies were erased: copies elsewhere must go too.
     """
 
     def __init__(
-        self, reader: LogPool, writer: LogPool | None = None, *, on_batch: OnBatch | None = None
+        self,
+        reader: LogPool,
+        writer: LogPool | None = None,
+        *,
+        on_batch: OnBatch | None = None,
+        on_erase: Callable[[int], None] | None = None,
     ) -> None:
         self._reader = reader
         self._writer = writer or reader
         self._on_batch = on_batch
+        self._on_erase = on_erase
 
     async def append(
         self,
@@ -204,6 +225,29 @@ class PostgresLog:
                 committed(log_id, new, first=first, recorded_at=at, root=call[8], prev=row["prev"])
             )
         return appended(facts, known, first=first, last=last, recorded_at=at)
+
+    async def erase(
+        self, log_id: int, positions: Sequence[int], *, order: int, again: bool = False
+    ) -> int:
+        """Take the bodies of some events away for good; see `EventLog.erase`."""
+        try:
+            async with self._writer.connection() as connection:
+                count: int = await connection.fetchval(
+                    "SELECT log.erase($1, $2, $3, $4)", log_id, order, again, list(positions)
+                )
+        except _NO_ORDER as error:
+            raise RejectedError(str(error)) from error
+        if self._on_erase is not None:
+            self._on_erase(log_id)
+        return count
+
+    async def erased(
+        self, log_id: int, *, order: int | None = None, again: bool = False
+    ) -> list[tuple[int, str]]:
+        """Return (position, subject) of erased events; see `EventLog.erased`."""
+        async with self._reader.connection() as connection:
+            rows = await connection.fetch(_ERASED, log_id, order, again)
+        return [(row[0], row[1]) for row in rows]
 
     async def settled(
         self, log_id: int, receipts: Sequence[bytes], *, within_s: float
@@ -244,6 +288,7 @@ class PostgresLog:
                 else:
                     found = await connection.fetch(_EVENTS, log_id, first, last)
                 events += _open_rows(log_id, span, found)
+                await _check_erased(connection, log_id, found)
         end = batches[-1]
         return Page(events, after + 1, end.last, end.chain, end.recorded_at)
 
@@ -302,7 +347,7 @@ def _call(
     """Return the arguments of `_APPEND`; hashing happens here, outside the log's lock."""
     leaves = [fact.leaf for fact in facts]
     subjects, types = [fact.subject for fact in facts], [fact.type for fact in facts]
-    separator = _separator("".join(subjects) + "".join(types))
+    separator = separator_for("".join(subjects) + "".join(types))
     return (
         log_id,
         writer,
@@ -316,15 +361,6 @@ def _call(
         receipts,
         separator,
     )
-
-
-def _separator(text: str) -> str:
-    """Return a character that does not occur in a text."""
-    if "\x1f" not in text:
-        return "\x1f"
-    used = set(text)
-    not_surrogates = itertools.chain(range(1, 0xD800), range(0xE000, 0x110000))
-    return next(char for char in map(chr, not_surrogates) if char not in used)
 
 
 def _open_rows(
@@ -342,18 +378,34 @@ def _open_rows(
     for batch in batches:
         part = rows[start : start + batch.count]
         start += batch.count
-        leaves = [
-            row[5] if (body := row[4]) is None else sha256(b"\x00" + body).digest() for row in part
-        ]
+        leaves = [sha256(b"\x00" + row[4]).digest() if row[4] else row[5] for row in part]
         if part[0][0] != batch.first or merkle_root(leaves) != batch.root:
             raise LogDamagedError(
                 f"log {log_id}: events {batch.first} to {batch.last} do not fit the root of "
                 "their batch; a byte was changed, compare them with a backup"
             )
         at = batch.recorded_at
-        events += [
-            Recorded(row[0], at, row[1], row[2], row[3], row[4])
-            for row in part
-            if row[4] is not None
-        ]
+        events += [Recorded(row[0], at, row[1], row[2], row[3], row[4]) for row in part if row[4]]
     return events
+
+
+async def _check_erased(
+    connection: Connection, log_id: int, rows: Sequence[asyncpg.Record]
+) -> None:
+    """Prove that each empty body went by an order.
+
+    Raises:
+        LogDamagedError: one did not.
+    """
+    empty = [row[0] for row in rows if row[4] == b""]
+    if not empty:
+        return
+    ordered = await connection.fetch(
+        "SELECT position FROM log.erasure WHERE log_id = $1 AND position = ANY ($2)", log_id, empty
+    )
+    lost = sorted(set(empty) - {row[0] for row in ordered})
+    if lost:
+        raise LogDamagedError(
+            f"log {log_id}: the body of event {lost[0]} is gone and no order of erasure says so; "
+            "compare it with a backup"
+        )

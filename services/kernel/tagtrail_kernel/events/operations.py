@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tagtrail_kernel.events.registry import Event, Family, event
-from tagtrail_kernel.events.sightings import Id, Text
+from tagtrail_kernel.events.sightings import Id, SourceClass, Text
 
 
 @event("consumer.event_parked", version=1, family=Family.OPERATION)
@@ -37,6 +37,24 @@ class MessageRedriven(Event, frozen=True, kw_only=True):
 
     quarantine_id: Id
     events: int
+    by: Id | None = None
+
+
+@event("sightings.erased", version=1, family=Family.OPERATION)
+class SightingsErased(Event, frozen=True, kw_only=True):
+    """All sightings of a class of sources up to here are to be erased, with what followed from them.
+
+    Their bodies go, their hashes stay; the same with zone changes, presence and alerts that would
+    not be there without them. What still holds is derived and recorded anew.
+
+    Attributes:
+        source_class: The class.
+        reason: Why, for people.
+        by: Key that ordered it.
+    """
+
+    source_class: SourceClass
+    reason: Text | None = None
     by: Id | None = None
 
 

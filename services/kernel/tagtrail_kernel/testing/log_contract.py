@@ -11,7 +11,8 @@ import pytest
 
 from tagtrail_kernel.clock import uuid7
 from tagtrail_kernel.envelope import Envelope, Sealed, leaf_hash, seal
-from tagtrail_kernel.errors import LogDamagedError
+from tagtrail_kernel.errors import LogDamagedError, RejectedError
+from tagtrail_kernel.events.operations import SightingsErased
 from tagtrail_kernel.events.registrations import SiteRegistered
 from tagtrail_kernel.events.registry import ALL_FAMILIES, BUSINESS_FAMILIES, Event, Family
 from tagtrail_kernel.events.sightings import TagSighted
@@ -28,6 +29,11 @@ def sighted(number: int) -> Sealed:
 def site(number: int) -> Sealed:
     """Return a business fact; the same number gives the same fact."""
     return _fact(number, SiteRegistered(site_id=f"site-{number}", name="Hall"))
+
+
+def order(number: int) -> Sealed:
+    """Return an order to erase; the same number gives the same fact."""
+    return _fact(number, SightingsErased(source_class="partner_network"))
 
 
 def _fact(number: int, data: Event) -> Sealed:
@@ -264,6 +270,64 @@ class EventLogContract:
 
         assert await event_log.chain_at(1, 5) == await event_log.chain_at(2, 5)
         assert await event_log.chain_at(1, 6) != await event_log.chain_at(2, 6)
+
+    async def test_erased_bodies_are_passed_over_and_every_proof_still_holds(
+        self, event_log: EventLog
+    ) -> None:
+        """The chain is that of the log before, also for a reader that hashes everything."""
+        first, last = [*sightings(1, 5), site(6)], sightings(7, 9)
+        await event_log.append(1, first, writer="w")
+        await event_log.append(1, [order(10)], writer="w")
+        await event_log.append(1, last, writer="w")
+        head = await event_log.head(1)
+
+        counts = [await event_log.erase(1, [2, 4], order=7) for _ in range(2)]
+
+        assert counts == [2, 0]
+        gone = await event_log.erased(1, order=7)
+        assert gone == [(2, first[1].subject), (4, first[3].subject)]
+        assert await event_log.erased(1) == gone
+        assert await event_log.erased(1, order=8) == await event_log.erased(1, again=True) == []
+        found = [e.position for page in await pages(event_log, limit=2) for e in page.events]
+        assert found == [1, 3, 5, 6, 7, 8, 9, 10]
+        some = await pages(event_log, families=Family.RADIO)
+        assert [e.position for page in some for e in page.events] == [1, 3, 5, 8, 9, 10]
+        assert await event_log.find(1, first[1].id) is None
+        assert await event_log.find(1, first[0].id) is not None
+        assert await event_log.head(1) == head
+        assert chain_of([first, [order(10)], last]) == head.chain
+
+    async def test_an_erased_sighting_stays_known_and_a_withdrawn_fact_may_come_again(
+        self, event_log: EventLog
+    ) -> None:
+        """A resend does not bring back what was erased."""
+        facts = sightings(1, 4)
+        await event_log.append(1, facts, writer="w")
+        await event_log.append(1, [order(5)], writer="w")
+        await event_log.erase(1, [1], order=5)
+        await event_log.erase(1, [2], order=5, again=True)
+
+        resent = await event_log.append(1, facts, writer="w")
+
+        assert list(resent.positions) == [1, 6, 3, 4]
+        assert resent.duplicates == {0, 2, 3}
+        assert await event_log.find(1, facts[0].id) is None
+        found = await event_log.find(1, facts[1].id)
+        assert found is not None
+        assert found.position == 6
+
+    async def test_nothing_is_erased_without_an_order_that_follows_it(
+        self, event_log: EventLog
+    ) -> None:
+        """Nor anything but sightings and what was derived from them."""
+        await event_log.append(1, [*sightings(1, 2), site(3), order(4), sighted(5)], writer="w")
+
+        for position, ordered in ((1, 3), (1, 99), (3, 4), (4, 4), (5, 4)):
+            with pytest.raises(RejectedError):
+                await event_log.erase(1, [position], order=ordered)
+
+        (page,) = await pages(event_log)
+        assert [e.position for e in page.events] == [1, 2, 3, 4, 5]
 
     async def test_settled_messages_are_known_within_their_window(
         self, event_log: EventLog
