@@ -43,10 +43,15 @@ def _fact(kind: str, at_s: float, tag: str, gateway: str, level: int) -> Envelop
     if kind == "mode":
         fact = TagRegistered(tag_id=tag, identities=("mac:1",), interval_s=1.0 + level)
         return envelope(at_s, fact, salt=str(level))
+    if kind == "item":
+        folded = {"samples": level + 1, "interval_ms": 200 * level}
+        return sighting(at_s, gateway, -40.0 - level, tag=tag, **folded)
     return sighting(at_s, gateway, -40.0 - level, tag=tag)
 
 
-_KINDS = st.sampled_from([*["sighting"] * 12, "range", "alive", "nfc", "config", "mode"])
+_KINDS = st.sampled_from(
+    [*["sighting"] * 12, *["item"] * 5, "range", "alive", "nfc", "config", "mode"]
+)
 _FACTS = st.lists(
     st.builds(_fact, _KINDS, _TIMES, _TAGS, _GATEWAYS, st.integers(0, 60)), max_size=120
 )

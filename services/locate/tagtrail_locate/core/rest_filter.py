@@ -208,7 +208,7 @@ class RestFilter:
             base[rows], head[rows, SCALE] = _as_bytes(carried)
         head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
         rests.follow(head, links, heard, fast, fasts, moved, moving, lost)
-        asked = np.flatnonzero(heard.wanted & (heard.eager | ~rests.is_calm(links, moving)))
+        asked = np.flatnonzero(heard.wanted & (heard.eager | ~rests.is_calm(links, heard, moving)))
         found = Tags(head, links, base)
         return Step(found, rests.unheard(links), asked, self._beliefs(found, asked))
 

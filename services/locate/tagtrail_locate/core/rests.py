@@ -90,11 +90,12 @@ class Heard(NamedTuple):
     grace_s: float
 
 
-def is_calm(links: Floats, moving: Booleans) -> Booleans:
-    """Tell which tags rest so long that one look says nothing new."""
+def is_calm(links: Floats, heard: Heard, moving: Booleans) -> Booleans:
+    """Tell which tags rest so long that one look says nothing new; items of several readings do."""
     count, looks = links[:, COUNT], links[:, LOOKS]
     known = np.where(count > 0.0, count, np.where(looks > 0.0, looks, np.inf))
     calm: Booleans = ~moving & (np.minimum.reduce(known, axis=1) >= CALM_READINGS)
+    calm &= np.maximum.reduce(heard.spans_s, axis=1) <= 0.0
     return calm
 
 
