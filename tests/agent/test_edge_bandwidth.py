@@ -104,9 +104,19 @@ def test_bandwidth_the_filter_takes_less_than_three_percent_of_a_core(moving: Mo
     assert 200 * sent.cpu_s / sent.counts["in"] < 0.03
 
 
-def test_bandwidth_saved_costs_locate_little() -> None:
-    found = compare(played(replace(f1(), duration_s=500.0, tags_per_site=40)), TRANSIT)
+def test_bandwidth_saved_costs_locate_little(moving: Moving) -> None:
+    found = compare(moving[0], TRANSIT)
 
     lost_pp = 100 * (found["zone_accuracy_plain"] - found["zone_accuracy_filtered"])
     assert lost_pp <= GOAL_PP
     assert found["dwell_error_filtered_pct"] <= found["dwell_error_plain_pct"] + GOAL_PP
+    assert found["false_doubts_filtered"] <= found["false_doubts_plain"] + 1
+
+
+def test_bandwidth_saved_costs_locate_little_at_rest(resting: Resting) -> None:
+    found = compare(resting[0], STORAGE)
+
+    lost_pp = 100 * (found["zone_accuracy_plain"] - found["zone_accuracy_filtered"])
+    assert lost_pp <= GOAL_PP
+    assert found["dwell_error_filtered_pct"] <= found["dwell_error_plain_pct"] + GOAL_PP
+    assert found["false_doubts_filtered"] <= found["false_doubts_plain"]
