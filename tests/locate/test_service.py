@@ -80,6 +80,32 @@ async def test_an_explanation_names_candidates_margins_and_what_was_not_heard(
     assert "signal strength" in told["because"]
 
 
+async def test_places_say_why_a_tag_is_silent_and_how_probably_it_is_gone(
+    desk: LocateDesk,
+) -> None:
+    heard = [sighting(float(n), "gw-a", -55.0) for n in range(60)]
+    later = [
+        sighting(n + 0.1 * i, "gw-a", -60.0, tag=f"other-{i}") for n in range(900) for i in range(3)
+    ]
+    facts = sorted([*heard, *later], key=lambda fact: fact.occurred_at)
+    await desk.give([*two_zones(), *facts])
+
+    items = {i["tag_id"]: i for i in (await desk.get("/v1/places"))["items"]}
+    explained = await desk.get("/v1/tags/tag-1/explain")
+
+    gone = items["tag-1"]
+    assert (gone["presence"], gone["cause"], gone["lost"]) == (
+        "missing", "silent_while_heard", False,
+    )  # fmt: skip
+    assert gone["gone_probability"] == pytest.approx(
+        explained["presence"]["gone_probability"], abs=0.1
+    )
+    assert gone["look_first"][0] == "a"
+    near = items["other-0"]
+    assert (near["presence"], near["cause"], near["gone_probability"]) == ("present", None, None)
+    assert near["look_first"] == []
+
+
 async def test_what_was_never_heard_is_a_problem_with_advice(desk: LocateDesk) -> None:
     await desk.give(two_zones())
 

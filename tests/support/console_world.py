@@ -17,7 +17,14 @@ import httpx2
 from fastapi import APIRouter, Depends, FastAPI, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from prometheus_client import CollectorRegistry
-from tests.support.console_answers import at, coverage_of, explanation, health_of
+from tests.support.console_answers import (
+    CAUSES,
+    GONE,
+    at,
+    coverage_of,
+    explanation,
+    health_of,
+)
 
 from tagtrail_console.service import build
 from tagtrail_console.settings import ConsoleSettings
@@ -229,6 +236,7 @@ def _add_tag(world: World, index: int, now: datetime) -> None:
         "confidence": round(0.98 - index % 6 * 0.06, 2), "last_heard_at": heard,
         "since_at": at(now - timedelta(minutes=3 + index * 5)), "presence": presence,
         "gateway_id": "gw-aisle", "position": world.position,
+        "cause": CAUSES.get(presence), "gone_probability": GONE.get(presence), "lost": False,
     }  # fmt: skip
     since = at(now - timedelta(minutes=3 + index * 5))
     world.history[tag_id] = [

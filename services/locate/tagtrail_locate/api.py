@@ -35,6 +35,7 @@ _EXAMPLE: Item = {
     "tag_id": "tag-7", "site_id": "hall", "zone_id": "aisle-1",
     "since_at": "2026-03-02T08:00:00+00:00", "floor": 0.0, "x_m": 12.1, "y_m": 4.9,
     "accuracy_m": 3.4, "radius_95_m": 5.5, "method": "ble_zone", "confidence": 0.93, "presence": "present",
+    "cause": None, "gone_probability": None, "lost": False, "look_first": [],
     "last_heard_at": "2026-03-02T08:31:12+00:00", "gateway_id": "gw-3", "configuration": "118",
     "position": 51230, "event_id": "019cad58-b670-865d-9419-daf41f0064d5", "age_s": 0.8,
     "site_heard_at": "2026-03-02T08:31:12+00:00", "site_silent": False,

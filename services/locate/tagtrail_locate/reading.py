@@ -20,7 +20,9 @@ _PLACE: Final = ", ".join(f"p.{c}" for c in PLACE)
 _HISTORY: Final = ", ".join(HISTORY)
 _GATEWAY: Final = ", ".join(GATEWAY)
 _PLACES: Final = (
-    f"select {_PLACE}, s.heard_at as site_heard_at from place p left join ("  # noqa: S608 - constants
+    f"select {_PLACE}, s.heard_at as site_heard_at, n.cause, n.gone_probability, "  # noqa: S608 - constants
+    "coalesce(n.lost, false) as lost, coalesce(n.look_first, '{}') as look_first "
+    "from place p left join presence n on n.log_id = p.log_id and n.tag_id = p.tag_id left join ("
     "select site_id, max(last_heard_at) as heard_at from gateway where log_id = $1 group by site_id"
     ") s on s.site_id = p.site_id where p.log_id = $1"
 )

@@ -258,7 +258,8 @@ def change_presence(
     effects.presence[tag.tag_id] = PresenceRow(
         tag.tag_id, data.state, at(tag.presence_since_s), data.last_heard_at, data.silent_s,
         round(verdict.observed_s, 3), data.expected_interval_s, tag.learned, data.zone_id,
-        data.site_id, usual, event.position,
+        data.site_id, usual, event.position, verdict.cause, verdict.gone_probability,
+        verdict.lost, list(verdict.look_first),
     )  # fmt: skip
     cause = Cause(
         effects.order, event.position, event.position, event.id, tag.site_id,

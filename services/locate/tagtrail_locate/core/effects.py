@@ -76,6 +76,10 @@ class PresenceRow(NamedTuple):
     site_id: str | None
     gateway_ids: list[str]
     position: int
+    cause: str | None
+    gone_probability: float | None
+    lost: bool
+    look_first: list[str]
 
 
 class GatewayRow(NamedTuple):

@@ -8,7 +8,6 @@ import { drawLegend } from "./legend.js";
 import { Model } from "./model.js";
 import { Panel } from "./panel.js";
 import { Plan } from "./plan.js";
-import { learnSilences } from "./silences.js";
 import { drawStock } from "./stock.js";
 import { Stream } from "./stream.js";
 import { TagList } from "./tags.js";
@@ -215,7 +214,6 @@ const places = new Stream(
     redraw();
     openAsked();
     named(loadHealth()).finally(() => arrived("health"));
-    named(learnSilences(model, redraw));
     return url("/v1/places/stream", { site_id: model.site?.id, after: position });
   },
   (event) => {
@@ -386,7 +384,7 @@ setInterval(() => {
   drawConnection();
   drawFreshness();
 }, 1000);
-setInterval(() => document.hidden || named(Promise.all([loadHealth(), learnSilences(model, redraw)])), HEALTH_MS);
+setInterval(() => document.hidden || named(loadHealth()), HEALTH_MS);
 setInterval(() => {
   const fell_back = goneSince !== null && !document.hidden;
   if (fell_back) named(loadPlaces().then(redraw));

@@ -5,6 +5,12 @@ import { UNKNOWN, compare } from "./texts.js";
 /** A tag that was silent for longer is drawn grey until the services say more, seconds. */
 const QUIET_S = 300;
 
+/** Return why a tag is silent and how probably it is gone; null while it is present. */
+function silenceOf(state, told) {
+  if (state === null || state === "present") return null;
+  return { cause: told.cause ?? null, gone: told.gone_probability ?? null, lost: told.lost === true };
+}
+
 /** States of a gateway that is not heard itself, and of those that hear nothing. */
 const GONE = new Set(["never_heard", "offline", "silent"]);
 const DEAD = new Set([...GONE, "deaf"]);
@@ -119,7 +125,7 @@ export class Model {
       method: item.method ?? "ble_zone", confidence: item.confidence ?? null,
       since: time(item.since_at), heardAt, presence: item.presence ?? null,
     });
-    if (tag.silence?.state !== tag.presence) tag.silence = null;
+    tag.silence = silenceOf(item.presence ?? null, item);
     return tag;
   }
 
@@ -128,17 +134,14 @@ export class Model {
     const tag = this.tags.get(item.tag_id);
     if (!tag) return;
     tag.presence = item.state;
-    tag.silence = { state: item.state, cause: item.cause ?? null, gone: item.gone_probability ?? null, lost: item.lost === true };
+    tag.silence = silenceOf(item.state, item);
   }
 
   /** Take the judgement that an explanation holds; `report` is null for tags whose silence means nothing. */
   learnPresence(id, report) {
     const tag = this.tags.get(id);
     if (!tag || !report || report.state !== tag.presence) return;
-    tag.silence = {
-      state: report.state, cause: report.state === "present" ? null : report.cause ?? null,
-      gone: report.state === "present" ? null : report.gone_probability ?? null, lost: report.grade === "lost",
-    };
+    tag.silence = silenceOf(report.state, { ...report, lost: report.grade === "lost" });
   }
 
   setStock(items) {
