@@ -88,6 +88,25 @@ def test_a_lead_below_the_margin_never_wins() -> None:
     assert [zone for _, zone in scene.changes] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("rested_s", "best", "leaves"),
+    [(179.0, 0.7, True), (181.0, 0.7, False), (181.0, 0.79, False), (181.0, 0.81, True)],
+)
+def test_without_a_sign_of_a_move_a_rested_zone_is_left_only_when_that_is_nearly_sure(
+    rested_s: float, best: float, leaves: bool
+) -> None:
+    hold, thresholds = Hold(zone_id="a", entered=True, reason="most_probable"), Thresholds()
+    view = View("b", best, 1.0 - best, 0.0, rested_s=rested_s)
+    fence = thresholds.fence_of("hall", "a")
+
+    changed = [
+        decide(hold, view, float(second), fence, thresholds, settling=False) for second in range(6)
+    ]
+
+    assert any(changed) == leaves
+    assert hold.zone_id == ("b" if leaves else "a")
+
+
 def test_a_lead_above_the_margin_wins_after_its_time() -> None:
     scene = Scene(two_zones())
     scene.give(heard(0, 30, 4.0, 8.0))

@@ -152,7 +152,8 @@ class Evaluator:
             if held < thresholds.exit_probability and not settling and told.belief is not None:
                 near = model.near(told.belief, registry, hold.zone_id, fence.exit_tolerance_m)
         samples, span_s = max(r[4] for r in job.readings), max(r[5] for r in job.readings)
-        view = zones.View(best_id, told.zones[told.best], held, near, samples, span_s)
+        rested_s = now_s - max(hold.since_s, told.moved_s)
+        view = zones.View(best_id, told.zones[told.best], held, near, samples, span_s, rested_s)
         if course.revised and zones.revise(hold, view, now_s, thresholds):
             return
         zones.decide(hold, view, now_s, fence, thresholds, settling=settling)

@@ -152,14 +152,20 @@ class SiteModel:
         )
 
     def _count(self, registry: Registry, shares: Floats, points: Floats) -> None:
-        """Add one to the zone that holds each point; zones stand in the grid smallest first."""
+        """Add one to the zone that holds each point; zones stand in the grid smallest first.
+
+        A point outside the outline of the site counts for nothing: no tag is there, though it may
+        belong to a cell at the edge.
+        """
         free = np.ones(self._cells, dtype=np.bool_)
         for n, zone_id in enumerate(self.zone_ids):
             zone = registry.zones[zone_id]
             inside = contains_many(zone.outline_m or (), points) & (self._floors == zone.floor)
             shares[n] += inside & free
             free &= ~inside
-        shares[-1] += free & (self._grid.presence > 0.0)
+        site = registry.sites.get(registry.zones[self.zone_ids[0]].site_id)
+        if site is not None and site.outline_m is not None:
+            shares[-1] += free & contains_many(site.outline_m, points)
 
     def step(
         self, courses: Sequence[Course], looks: Sequence[Look], grace_s: float

@@ -66,6 +66,9 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         enter_probability: A zone is named as the first one from this probability on.
         exit_probability: A tag may be elsewhere once its zone is less probable than this.
         lead_probability: A zone replaces another one only from this probability on.
+        rest_s: A zone that was confirmed for so long, without a sign of a move since, is replaced
+            only from `rest_probability` on, seconds: levels drift though nothing moves.
+        rest_probability: ... and once it is itself less probable than one minus this.
         exit_tolerance_m: See `Fence`, metres.
         tolerance_timeout_ms: See `Fence`, milliseconds.
         exit_delay_ms: See `Fence`, milliseconds.
@@ -111,6 +114,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     enter_probability: Probability = 0.3
     exit_probability: Probability = 0.35
     lead_probability: Probability = 0.65
+    rest_s: Seconds = 180.0
+    rest_probability: Probability = 0.8
     exit_tolerance_m: Metres = 1.5
     tolerance_timeout_ms: Milliseconds = 45_000
     exit_delay_ms: Milliseconds = 3000

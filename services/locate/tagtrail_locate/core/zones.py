@@ -3,7 +3,8 @@
 The first zone is taken as soon as it is probable enough. It is left when the tag is probably in
 another one: after a short time if it is outside by more than a tolerance, after a long one if it
 may still stand at the border; in either case the same other zone must lead at every evaluation.
-The four parameters are those of an omlox fence, see `thresholds.Fence`.
+The four parameters are those of an omlox fence, see `thresholds.Fence`. A zone in which the tag
+has rested for minutes is left without a sign of a move only when that is nearly sure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class View(NamedTuple):
         near: Probability of being in the confirmed zone or within its tolerance.
         readings: Readings that the newest item of a gateway stands for.
         span_s: Time that they span, seconds; 0 for one.
+        rested_s: Time since the zone was confirmed and since the last sign of a move, seconds.
     """
 
     best_id: str | None
@@ -32,6 +34,7 @@ class View(NamedTuple):
     near: float
     readings: int = 1
     span_s: float = 0.0
+    rested_s: float = 0.0
 
 
 def decide(
@@ -62,12 +65,21 @@ def decide(
     if view.best_id == hold.zone_id:
         dismiss(hold, "most_probable")
         return False
+    if view.rested_s >= thresholds.rest_s and not _is_sure(view, thresholds):
+        dismiss(hold, "still_probable")
+        return False
     if view.held >= thresholds.exit_probability or view.best < thresholds.lead_probability:
         return _doubt(hold, view, now_s, fence, thresholds)
     _count(hold, view, now_s)
     if settling:
         return _settle(hold, view, now_s, thresholds)
     return _leave(hold, view, now_s, fence)
+
+
+def _is_sure(view: View, thresholds: Thresholds) -> bool:
+    """Tell whether a zone is to be left without a sign of a move: levels drift by themselves."""
+    least = thresholds.rest_probability
+    return view.best >= least and view.held <= 1.0 - least
 
 
 UNKNOWN = frozenset({"undecided", "timeout", "zone_retired", "never_heard"})
