@@ -29,7 +29,9 @@ class Server:
     url: str
     key: str = field(repr=False)
 
-    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> dict[str, Any]:
         """Make a request.
 
         Raises:
@@ -41,7 +43,7 @@ class Server:
                 method,
                 f"{self.url}/v1{path}",
                 json=body,
-                headers={"Authorization": f"Bearer {self.key}"},
+                headers={"Authorization": f"Bearer {self.key}"} | (headers or {}),
                 timeout=TIMEOUT_S,
             )
             members: dict[str, Any] = reply.json()

@@ -16,6 +16,7 @@ APART: Final = {
     "gateways": "tagtrail.gateways_cli",
     "locate": "tagtrail.locating.cli",
     "simulate": "tagtrail.simulator.cli",
+    "sources": "tagtrail.sources_cli",
 }
 """Modules of commands that need nothing of the services; each has an `app`."""
 
