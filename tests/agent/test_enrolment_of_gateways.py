@@ -69,6 +69,15 @@ async def test_a_code_makes_a_machine_a_gateway_that_delivers(
     assert [e["data"]["gateway_id"] for e in await server.events("gateway.enrolled")] == [GATEWAY]
 
 
+async def test_the_release_key_of_the_server_is_pinned_with_the_enrolment(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with ingest_server(database_url, release_key="cmVsZWFzZQ==") as server:
+        assert await enrol(server, tmp_path, await new(server)) == 0
+
+    assert config.load(tmp_path / "agent.toml").updates.key == "cmVsZWFzZQ=="
+
+
 async def test_a_code_works_once_and_is_stored_as_a_hash(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

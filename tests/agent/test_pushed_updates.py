@@ -40,7 +40,7 @@ PUBLIC = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
 FOREIGN = Ed25519PrivateKey.from_private_bytes(b"f" * 32)
 OTHER = base64.b64encode(FOREIGN.public_key().public_bytes_raw()).decode()
 NEW = "9.1.0"
-SECOND = GatewayRegistered(gateway_id="dock-2", site_id=SITE)
+OTHERS = [GatewayRegistered(gateway_id=f"dock-{n}", site_id=SITE) for n in (2, 3)]
 
 BROKEN = b"""
 async def _broken(*_args, **_more):
@@ -81,7 +81,7 @@ def release(content: bytes, version: str = NEW) -> dict[str, Any]:
 
 @pytest.fixture
 async def server(database_url: str) -> AsyncIterator[Server]:
-    async with ingest_server(database_url, facts=[SECOND], release_key=PUBLIC) as running_server:
+    async with ingest_server(database_url, facts=OTHERS, release_key=PUBLIC) as running_server:
         yield running_server
 
 
@@ -104,9 +104,11 @@ async def enrolled(server: Server, folder: Path, more: str = "") -> Path:
 async def says(server: Server, key: str, gateway_id: str = GATEWAY, **figures: Any) -> None:
     """Report figures as an agent does."""
     sent_at = datetime.now(UTC).isoformat()
-    body = {"gateway_id": gateway_id, "sent_at": sent_at, "sightings": [], **figures}
+    body = {"gateway_id": gateway_id, "sent_at": sent_at, "sightings": [], "config_revision": 7}
     headers = {"Authorization": f"Bearer {key}"}
-    (await server.client.post("/v1/sightings", json=body, headers=headers)).raise_for_status()
+    (
+        await server.client.post("/v1/sightings", json=body | figures, headers=headers)
+    ).raise_for_status()
 
 
 async def latest(server: Server) -> dict[str, Any]:
@@ -228,21 +230,26 @@ async def test_an_agent_that_does_not_take_it_says_why_and_the_update_stops(
 async def test_canaries_are_chosen_among_the_gateways_that_would_be_updated(
     server: Server, database_url: str
 ) -> None:
-    second = await key_of_gateway(database_url, server.log_id, "dock-2")
+    second, third = [
+        await key_of_gateway(database_url, server.log_id, g) for g in ("dock-2", "dock-3")
+    ]
     none = await server.client.post("/v1/updates", json=release(b"w"))
     await says(server, server.gateway_key, version="0.1.0")
-    await says(server, second, "dock-2", version=NEW)
+    await says(server, second, "dock-2", version="0.1.0", config_revision=None)
+    await says(server, third, "dock-3", version=NEW)
 
     async def heard() -> bool:
-        return len((await server.client.get("/v1/gateway-versions")).json()["items"]) == 2
+        return len((await server.client.get("/v1/gateway-versions")).json()["items"]) == 3
 
-    await eventually(heard, "both versions are known")
-    chosen = await server.client.post("/v1/updates", json={**release(b"w"), "canary_pct": 1})
+    await eventually(heard, "all versions are known")
+    chosen = await server.client.post("/v1/updates", json={**release(b"w"), "canary_pct": 100})
     below = await server.client.get("/v1/gateway-versions", params={"below": NEW})
 
     assert (none.status_code, "name the first ones" in none.text) == (422, True)
     assert chosen.json()["canaries"] == [GATEWAY]
-    assert [g["gateway_id"] for g in below.json()["items"]] == [GATEWAY]
+    assert [(g["gateway_id"], g["takes_updates"]) for g in below.json()["items"]] == [
+        (GATEWAY, True), ("dock-2", False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -106,11 +106,13 @@ async def _canaries(state: State, log_id: int, body: NewUpdate, version: str) ->
     eligible = [
         gateway_id
         for gateway_id, told in fleet.told.items()
-        if directory.has_gateway(gateway_id) and is_older(told.version, than=version)
+        if told.takes_updates
+        and directory.has_gateway(gateway_id)
+        and is_older(told.version, than=version)
     ]
     if not eligible:
         raise RejectedError(
-            f"no registered gateway has told a version older than {version}; "
+            f"no enrolled gateway has told a version older than {version}; "
             "name the first ones as canaries"
         )
     eligible.sort(key=lambda g: hashlib.sha256(f"{version}\x00{g}".encode()).digest())

@@ -61,10 +61,13 @@ class GatewayVersion(BaseModel):
     update_state: str | None = None
     update_version: str | None = None
     refused: str | None = None
+    takes_updates: bool = Field(
+        False, description="Whether it is an enrolled agent, which reads its configuration here."
+    )
 
 
 class VersionList(BaseModel):
-    """Gateways that run the agent."""
+    """Gateways that tell a version."""
 
     items: list[GatewayVersion]
 
@@ -99,7 +102,7 @@ class UpdateList(BaseModel):
 class UpdateState(UpdateSummary):
     """The last update with its gateways."""
 
-    done: bool = Field(description="Whether every gateway that told its version has it.")
+    done: bool = Field(description="Whether every gateway that takes updates has it.")
     gateways: list[GatewayInUpdate]
 
 
@@ -137,14 +140,16 @@ def summary_of(campaign: Campaign) -> UpdateSummary:
 
 
 def state_of(campaign: Campaign, fleet: Fleet) -> UpdateState:
-    """Return the last update with its gateways: those that run the agent, and the canaries."""
+    """Return the last update with its gateways: those that take updates, and the canaries."""
     gateways = [
         GatewayInUpdate(
             **version_of(gateway_id, fleet.told.get(gateway_id)).model_dump(),
             canary=gateway_id in campaign.canaries,
             standing=standing_of(fleet.told.get(gateway_id), campaign, gateway_id),
         )
-        for gateway_id in sorted({*fleet.told, *campaign.canaries})
+        for gateway_id in sorted(
+            {*campaign.canaries, *(g for g, told in fleet.told.items() if told.takes_updates)}
+        )
     ]
     done = bool(gateways) and all(g.standing == "healthy" for g in gateways)
     return UpdateState(**summary_of(campaign).model_dump(), done=done, gateways=gateways)
@@ -161,6 +166,7 @@ def version_of(gateway_id: str, told: Told | None) -> GatewayVersion:
         update_state=told.update_state,
         update_version=told.update_version,
         refused=told.refused,
+        takes_updates=told.takes_updates,
     )
 
 

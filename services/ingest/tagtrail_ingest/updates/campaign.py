@@ -39,6 +39,7 @@ class Told:
         refused_version: Version that it does not take.
         refused: Why.
         healthy_since: Since when it has worked with the version of the update; None = it does not.
+        takes_updates: Whether it is an enrolled agent, which reads its configuration here.
     """
 
     version: str
@@ -48,6 +49,7 @@ class Told:
     refused_version: str | None = None
     refused: str | None = None
     healthy_since: datetime | None = None
+    takes_updates: bool = False
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Fleet:
     """The gateways of one tenant that run the agent, and the update that counts.
 
     Attributes:
-        told: What each gateway said last.
+        told: What each gateway that tells a version said last.
         campaign: The last update that was put out.
     """
 
@@ -144,6 +146,7 @@ class Fleet:
             update_version=_text(values, "update_version"),
             refused_version=_text(values, "update_refused_version"),
             refused=_text(values, "update_refused"),
+            takes_updates=type(values.get("config_revision")) is int,
         )
         if self.campaign is not None and _works(told, self.campaign.published.version):
             since = before.healthy_since if before is not None else None

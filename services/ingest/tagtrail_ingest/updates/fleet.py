@@ -22,11 +22,12 @@ from tagtrail_kernel.events.registrations import GatewayRetired
 from tagtrail_kernel.events.registry import Family
 
 _TOLD: Final = (
-    "version, told_at, update_state, update_version, refused_version, refused, healthy_since"
+    "version, told_at, update_state, update_version, refused_version, refused, healthy_since, "
+    "takes_updates"
 )
 _KEEP_TOLD: Final = (
     f"insert into gateway_version (log_id, gateway_id, {_TOLD}) "  # noqa: S608 - constants
-    "values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (log_id, gateway_id) do update set "
+    "values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict (log_id, gateway_id) do update set "
     + ", ".join(f"{column} = excluded.{column}" for column in _TOLD.split(", "))
 )
 _KEEP_UPDATE: Final = (
@@ -110,7 +111,7 @@ async def _keep_told(
 ) -> None:
     rows = [
         (log_id, gateway_id, t.version, t.told_at, t.update_state, t.update_version,
-         t.refused_version, t.refused, t.healthy_since)
+         t.refused_version, t.refused, t.healthy_since, t.takes_updates)
         for gateway_id, t in fleet.told.items() if gateway_id in changed
     ]  # fmt: skip
     if rows:
