@@ -126,7 +126,7 @@ async def test_s13_with_its_class_off_nothing_of_a_partner_is_stored_and_the_sen
     assert taken["accepted"] == 1
     assert await site.radio_types() == ["tag.sighted"]
     assert await site.stored_bytes("whisper-4711") == 0
-    assert await site.stored_bytes("own-4712") == 1
+    assert await site.stored_bytes("own-4712") > 0, "the search finds what is stored"
     stats = (await site.api.get("/v1/ingest/stats")).json()["by_adapter"]["native"]
     assert stats[f"dropped.{source_class}_off"] == 3
     assert stats["event.appended"] == 1

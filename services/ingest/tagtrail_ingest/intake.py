@@ -20,7 +20,6 @@ from tagtrail_ingest.adapters import (
     GatewayFact,
     Message,
     Reading,
-    UnreadableError,
     event_id_of,
     to_event,
 )
@@ -28,6 +27,7 @@ from tagtrail_ingest.appender import Appender
 from tagtrail_ingest.directory import Directory
 from tagtrail_ingest.sources.policy import FOREIGN, Refused
 from tagtrail_ingest.sources.sections import check_settings
+from tagtrail_ingest.sources.taking import taken
 from tagtrail_ingest.tallies import Tallies
 from tagtrail_kernel.clock import Clock, Ids, uuid8
 from tagtrail_kernel.envelope import Envelope, Sealed, seal, seal_all
@@ -159,9 +159,10 @@ class Intake:
             ForbiddenError: the message speaks for another gateway than the key's.
         """
         directory = self.directory(log_id)
-        prepared = Prepared(log_id, adapter.name, message.received_at)
-        decoded = _decoded(adapter, message, directory, prepared)
-        prepared.batch_id = decoded.batch_id
+        decoded, off = taken(adapter, message, directory.sources)
+        prepared = Prepared(log_id, adapter.name, message.received_at, batch_id=decoded.batch_id)
+        for index, refused in off:
+            _reject(prepared, index, refused)
         if decoded.readings and "radio" not in directory.retention:
             raise ConflictError(
                 'no sighting is accepted before a retention rule for the class "radio" exists; '
@@ -326,34 +327,6 @@ _OUTCOMES: Final = {
     "unenrolled": "dropped.unenrolled",
     "repeated": "dropped.repeated",
 }
-
-
-def _decoded(
-    adapter: Adapter, message: Message, directory: Directory, prepared: Prepared
-) -> Decoded:
-    """Decode a message and put aside what is of a class that is switched off.
-
-    Nothing of such a class is kept: a message that cannot be read is refused too, not quarantined.
-    """
-    rules = directory.sources
-    try:
-        decoded = adapter.decode(message)
-    except UnreadableError:
-        refused = rules.refused_class(adapter.source_class)
-        if refused is None:
-            raise
-        _reject(prepared, 0, refused)
-        return Decoded()
-    if all(r.draft.source_class not in FOREIGN for r in decoded.readings):
-        return decoded
-    readings = []
-    for reading in decoded.readings:
-        refused = rules.refused_class(reading.draft.source_class)
-        if refused is None:
-            readings.append(reading)
-        else:
-            _reject(prepared, reading.index, refused)
-    return msgspec.structs.replace(decoded, readings=tuple(readings))
 
 
 def _reject(prepared: Prepared, index: int, refused: Refused) -> None:

@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
+from typing import Any
 
-from tagtrail_kernel.chaining import chain_value
+from tagtrail_kernel.chaining import chain_value, merkle_root
 from tagtrail_kernel.envelope import Recorded, Sealed
 from tagtrail_kernel.errors import LogDamagedError
 from tagtrail_kernel.events.registry import ALL_FAMILIES, REGISTRY, Family
@@ -230,3 +232,37 @@ def separator_for(text: str) -> str:
     used = set(text)
     not_surrogates = itertools.chain(range(1, 0xD800), range(0xE000, 0x110000))
     return next(char for char in map(chr, not_surrogates) if char not in used)
+
+
+def open_rows(log_id: int, batches: Sequence[BatchRow], rows: Sequence[Any]) -> list[Recorded]:
+    """Turn the rows of some adjacent batches into events, proving each batch by its root.
+
+    Args:
+        log_id: For the message.
+        batches: In position order, without a hole.
+        rows: (position, id, subject, type, body, leaf) of every event. A body that was not asked
+            for is None, an erased one empty: both are proved by the leaf, and left out.
+
+    Raises:
+        LogDamagedError: events are missing, or do not fit the root of their batch.
+    """
+    if len(rows) != batches[-1].last - batches[0].first + 1:
+        raise LogDamagedError(
+            f"log {log_id}: {len(rows)} events where the batches count "
+            f"{batches[-1].last - batches[0].first + 1} from position {batches[0].first} on; "
+            "events are missing, compare with a backup"
+        )
+    events: list[Recorded] = []
+    start = 0
+    for batch in batches:
+        part = rows[start : start + batch.count]
+        start += batch.count
+        leaves = [sha256(b"\x00" + row[4]).digest() if row[4] else row[5] for row in part]
+        if part[0][0] != batch.first or merkle_root(leaves) != batch.root:
+            raise LogDamagedError(
+                f"log {log_id}: events {batch.first} to {batch.last} do not fit the root of "
+                "their batch; a byte was changed, compare them with a backup"
+            )
+        at = batch.recorded_at
+        events += [Recorded(row[0], at, row[1], row[2], row[3], row[4]) for row in part if row[4]]
+    return events

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from tagtrail_kernel.adapters.log_pages import (
     committed,
     distinct,
     families_of,
+    open_rows,
     runs,
     separator_for,
     start_chain,
@@ -287,7 +287,7 @@ class PostgresLog:
                     found = await connection.fetch(_SOME_EVENTS, log_id, first, last, unwanted)
                 else:
                     found = await connection.fetch(_EVENTS, log_id, first, last)
-                events += _open_rows(log_id, span, found)
+                events += open_rows(log_id, span, found)
                 await _check_erased(connection, log_id, found)
         end = batches[-1]
         return Page(events, after + 1, end.last, end.chain, end.recorded_at)
@@ -361,32 +361,6 @@ def _call(
         receipts,
         separator,
     )
-
-
-def _open_rows(
-    log_id: int, batches: Sequence[BatchRow], rows: Sequence[asyncpg.Record]
-) -> list[Recorded]:
-    """Turn the rows of some adjacent batches into events, proving each batch by its root."""
-    if len(rows) != batches[-1].last - batches[0].first + 1:
-        raise LogDamagedError(
-            f"log {log_id}: {len(rows)} events where the batches count "
-            f"{batches[-1].last - batches[0].first + 1} from position {batches[0].first} on; "
-            "events are missing, compare with a backup"
-        )
-    events: list[Recorded] = []
-    start = 0
-    for batch in batches:
-        part = rows[start : start + batch.count]
-        start += batch.count
-        leaves = [sha256(b"\x00" + row[4]).digest() if row[4] else row[5] for row in part]
-        if part[0][0] != batch.first or merkle_root(leaves) != batch.root:
-            raise LogDamagedError(
-                f"log {log_id}: events {batch.first} to {batch.last} do not fit the root of "
-                "their batch; a byte was changed, compare them with a backup"
-            )
-        at = batch.recorded_at
-        events += [Recorded(row[0], at, row[1], row[2], row[3], row[4]) for row in part if row[4]]
-    return events
 
 
 async def _check_erased(
