@@ -1,30 +1,47 @@
 """ble_tetam: one BLE tag, twelve fixed gateways, an office of nine zones; see the data's README.
 
-Calibration reads gateways.csv, zones.csv, occupancy_0.5m.csv and fingerprints_set_1.csv; of the
-folder to evaluate only tracks/*.events.csv and static/*.events.csv are read.
+Calibration reads gateways.csv, zones.csv, occupancy_0.5m.csv, fingerprints_set_1.csv and the tracks
+whose way is known (tracks/*.truth.csv); of the folder to evaluate only tracks/*.events.csv and
+static/*.events.csv are read. A track is never calibrated from itself: where both folders hold it, it is
+left out of the map.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.locate.following import Packets, follow
 from bench.locate.output import Fix, rows
+from tagtrail_locate.core.gaussian_process import Shadowing
 from tagtrail_locate.core.grid import Grid, cells_over, grid_over
 from tagtrail_locate.core.grid_filter import FilterSettings, GridFilter
 from tagtrail_locate.core.grid_motion import Gait
-from tagtrail_locate.core.radio_map import Survey, map_of_survey
+from tagtrail_locate.core.radio_map import (
+    RadioMap,
+    Survey,
+    map_of_survey,
+    means_of,
+    shadowing_of,
+)
+
+Floats = npt.NDArray[np.float64]
 
 CELL_M: Final = 0.5
 """As fine as the occupancy is given."""
 
-AT_REST: Final = Gait(start_per_s=0.01, stop_per_s=0.5)
+WALKING: Final = FilterSettings(follow_paths=True)
+
+AT_REST: Final = replace(WALKING, gait=Gait(start_per_s=0.01, stop_per_s=0.5))
 """The stays are of a tag that lies still, as tags with an accelerometer say of themselves."""
+
+PLACE_M: Final = 1.0
+"""Packets of a known way are averaged over squares of this edge: half the spacing of the stays."""
 
 OCCUPIED: Final = 0.1
 """Weight of a cell that the plan calls occupied against a free one: chairs move, maps age."""
@@ -35,9 +52,7 @@ def predict(
 ) -> Iterator[Fix]:
     """Yield the fixes of every run, calibrated from `calibrate` only."""
     del radio
-    walking = FilterSettings(follow_paths=True)
-    names, tracker = tracker_of(calibrate, walking)
-    resting = GridFilter(tracker.grid, tracker.radio_map, replace(walking, gait=AT_REST))
+    office = Office.read(calibrate)
     tracks = [(path, _stem(path)) for path in sorted(evaluate.glob("tracks/*.events.csv"))]
     stays = [
         (path, f"static/{_stem(path)}") for path in sorted(evaluate.glob("static/*.events.csv"))
@@ -46,9 +61,12 @@ def predict(
         raise FileNotFoundError(
             f"neither tracks/*.events.csv nor static/*.events.csv in {evaluate}"
         )
+    everything = office.map_without(None)
     for path, run in tracks + stays:
-        core = resting if run.startswith("static/") else tracker
-        for moment in follow(core, packets_of(path, names), delay_s):
+        known = office.map_without(run) if run in office.walked else everything
+        settings = AT_REST if run.startswith("static/") else WALKING
+        tracker = GridFilter(office.grid, known, settings)
+        for moment in follow(tracker, packets_of(path, office.names), delay_s):
             yield Fix(label, run, moment.at_s, moment.x_m, moment.y_m, moment.zone)
 
 
@@ -56,24 +74,87 @@ def _stem(path: Path) -> str:
     return path.name.removesuffix(".events.csv")
 
 
-def tracker_of(
-    folder: Path, settings: FilterSettings, kept: Callable[[Survey], Survey] | None = None
-) -> tuple[tuple[str, ...], GridFilter]:
-    """Return the gateways' names and the filter that the calibration part of the set gives.
+@dataclass(frozen=True, slots=True, eq=False)
+class Office:
+    """What the calibration part of the set says.
 
-    Args:
-        folder: The set.
-        settings: Assumptions of the filter.
-        kept: What of the survey is used; None = all.
+    Attributes:
+        names: Gateways, G of them.
+        positions_m: Where they hang, shape (G, 3), metres.
+        grid: The office as cells.
+        stays: What was heard of a tag that lay at known places for long.
+        walked: What was heard on each track whose way is known, by run.
+        shadowing: What levels are like there.
     """
-    gateways = list(rows(folder / "gateways.csv"))
-    names = tuple(row["gateway"] for row in gateways)
-    positions = np.array([[float(row[axis]) for axis in "xyz"] for row in gateways])
-    grid, survey = grid_of(folder), survey_of(folder / "fingerprints_set_1.csv", names)
-    survey = kept(survey) if kept else survey
-    height = float(np.median(survey.places_m[:, 2]))
-    radio_map = map_of_survey(grid, names, positions, survey, tag_height_m=height)
-    return names, GridFilter(grid, radio_map, settings)
+
+    names: tuple[str, ...]
+    positions_m: Floats
+    grid: Grid
+    stays: Survey
+    walked: Mapping[str, Survey]
+    shadowing: Shadowing
+
+    @classmethod
+    def read(cls, folder: Path) -> Office:
+        """Read a folder; tracks without a truth are passed over."""
+        gateways = list(rows(folder / "gateways.csv"))
+        names = tuple(row["gateway"] for row in gateways)
+        positions = np.array([[float(row[axis]) for axis in "xyz"] for row in gateways])
+        stays = survey_of(folder / "fingerprints_set_1.csv", names)
+        means = [means_of(stays, index, name) for index, name in enumerate(names)]
+        shadowing = shadowing_of(positions, stays.places_m, means)
+        walked = {
+            _stem(path): walk
+            for path in sorted(folder.glob("tracks/*.events.csv"))
+            if (walk := walk_of(path, names)) is not None
+        }
+        return cls(names, positions, grid_of(folder), stays, walked, shadowing)
+
+    def map_without(self, run: str | None) -> RadioMap:
+        """Return the map from all that is known, save one track."""
+        walks = [walk for name, walk in self.walked.items() if name != run]
+        return map_of_survey(
+            self.grid,
+            self.names,
+            self.positions_m,
+            together([self.stays, *walks]),
+            tag_height_m=float(np.median(self.stays.places_m[:, 2])),
+            shadowing=self.shadowing,
+        )
+
+
+def walk_of(path: Path, names: tuple[str, ...]) -> Survey | None:
+    """Return what was heard on a track, by squares of its way; None if the way is not known."""
+    truth = path.with_name(f"{_stem(path)}.truth.csv")
+    way = (
+        sorted(tuple(float(row[c]) for c in "txyz") for row in rows(truth))
+        if truth.exists()
+        else []
+    )
+    heard = packets_of(path, names)
+    if not way or not len(heard.at_s):
+        return None
+    known = np.array(way)
+    heard = heard.only((heard.at_s >= known[0, 0]) & (heard.at_s <= known[-1, 0]))
+    places = np.stack([np.interp(heard.at_s, known[:, 0], known[:, i]) for i in (1, 2, 3)], axis=1)
+    squares = np.floor(places[:, :2] / PLACE_M).astype(np.intp)
+    _, index, count = np.unique(squares, axis=0, return_inverse=True, return_counts=True)
+    index = index.reshape(-1)
+    middles = np.stack([np.bincount(index, places[:, i]) / count for i in range(3)], axis=1)
+    return Survey(middles, index, heard.gateway, heard.level_db, np.ones(len(index)))
+
+
+def together(surveys: Sequence[Survey]) -> Survey:
+    """Return several surveys as one; a place that two of them have counts as two."""
+    firsts = np.cumsum([0, *(len(survey.places_m) for survey in surveys[:-1])])
+    places = [s.place + first for s, first in zip(surveys, firsts, strict=True)]
+    return Survey(
+        np.concatenate([s.places_m for s in surveys]),
+        np.concatenate(places),
+        np.concatenate([s.gateway for s in surveys]),
+        np.concatenate([s.level_db for s in surveys]),
+        np.concatenate([s.count for s in surveys]),
+    )
 
 
 def grid_of(folder: Path) -> Grid:

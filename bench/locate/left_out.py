@@ -15,6 +15,7 @@ import csv
 import gzip
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +26,7 @@ from bench.locate import apartment, ble_tetam
 from bench.locate.apartment import Walk
 from bench.locate.following import Moment, Packets, follow
 from bench.locate.output import rows, runs
-from tagtrail_locate.core.grid_filter import FilterSettings, GridFilter
+from tagtrail_locate.core.grid_filter import GridFilter
 from tagtrail_locate.core.radio_map import Survey
 
 Bools = npt.NDArray[np.bool_]
@@ -128,17 +129,17 @@ def office(folder: Path, *, delay_s: float, fold: int | None) -> Iterator[Scored
     """Yield how good tags that lie still in the office are told at places left out of the map."""
     zones = Zones(folder / "zones.csv", "zone")
     heard: dict[tuple[float, float], list[tuple[float, float, int, float]]] = {}
-    names = tuple(row["gateway"] for row in rows(folder / "gateways.csv"))
+    calibration = ble_tetam.Office.read(folder)
     with gzip.open(folder / "fingerprints_set_1_first60s.csv.gz", "rt", newline="") as file:
         for row in csv.DictReader(file):
             at = heard.setdefault((float(row["x"]), float(row["y"])), [])
-            t, gateway = float(row["t"]), names.index(row["gateway"])
+            t, gateway = float(row["t"]), calibration.names.index(row["gateway"])
             at.append((t, t, gateway, float(row["rssi"])))
     places = list(heard)
-    settings = FilterSettings(follow_paths=True, gait=ble_tetam.AT_REST)
     for part in range(PLACES_EVERY) if fold is None else (fold,):
         left = places[part::PLACES_EVERY]
-        tracker = _office_without(folder, left, settings)
+        some = replace(calibration, stays=_without_places(calibration.stays, left))
+        tracker = GridFilter(some.grid, some.map_without(None), ble_tetam.AT_REST)
         for x, y in left:
             packets = Packets.of(heard[x, y])
             moments = follow(tracker, packets, delay_s)
@@ -146,21 +147,16 @@ def office(folder: Path, *, delay_s: float, fold: int | None) -> Iterator[Scored
                 yield scored(moments, float(packets.at_s[0]) + seconds, x, y, zones)
 
 
-def _office_without(
-    folder: Path, left: list[tuple[float, float]], settings: FilterSettings
-) -> GridFilter:
-    def kept(survey: Survey) -> Survey:
-        x, y = survey.places_m[survey.place, 0], survey.places_m[survey.place, 1]
-        stay = np.array([(a, b) not in left for a, b in zip(x.tolist(), y.tolist(), strict=True)])
-        return Survey(
-            survey.places_m,
-            survey.place[stay],
-            survey.gateway[stay],
-            survey.level_db[stay],
-            survey.count[stay],
-        )
-
-    return ble_tetam.tracker_of(folder, settings, kept)[1]
+def _without_places(survey: Survey, left: list[tuple[float, float]]) -> Survey:
+    x, y = survey.places_m[survey.place, 0], survey.places_m[survey.place, 1]
+    stay = np.array([(a, b) not in left for a, b in zip(x.tolist(), y.tolist(), strict=True)])
+    return Survey(
+        survey.places_m,
+        survey.place[stay],
+        survey.gateway[stay],
+        survey.level_db[stay],
+        survey.count[stay],
+    )
 
 
 def main() -> None:

@@ -165,6 +165,7 @@ def map_of_survey(
     survey: Survey,
     *,
     tag_height_m: float = 1.0,
+    shadowing: gp.Shadowing | None = None,
 ) -> RadioMap:
     """Learn the levels of every gateway from a survey.
 
@@ -175,12 +176,13 @@ def map_of_survey(
         survey: At least one place per gateway; from a handful on the path loss is its own, from
             some dozens on the shadows are.
         tag_height_m: Height for which the map is asked, metres.
+        shadowing: What the site is like; None = what the survey makes most probable.
 
     Raises:
         TooFewRangesError: a gateway heard the tag at no place of the survey.
     """
     means = [means_of(survey, index, gateways[index]) for index in range(len(gateways))]
-    shadowing = shadowing_of(positions_m, survey.places_m, means)
+    shadowing = shadowing or shadowing_of(positions_m, survey.places_m, means)
     models = [_fit(positions_m[g], survey, means[g], shadowing)[0] for g in range(len(gateways))]
     places = _places(grid, tag_height_m)
     predicted = [model.predict(places) for model in models]
