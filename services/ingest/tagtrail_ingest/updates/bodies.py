@@ -62,7 +62,8 @@ class GatewayVersion(BaseModel):
     update_version: str | None = None
     refused: str | None = None
     takes_updates: bool = Field(
-        False, description="Whether it is an enrolled agent, which reads its configuration here."
+        default=False,
+        description="Whether it is an enrolled agent, which reads its configuration here.",
     )
 
 
