@@ -53,7 +53,9 @@ async def internet(cloud: FakePartner) -> AsyncIterator[tuple[Cable, str]]:
 
 
 def seen(cloud: FakePartner, count: int) -> None:
-    for n in range(count):
+    """Let the label be seen some times more, each time later than all before."""
+    before = len(cloud.sightings)
+    for n in range(before, before + count):
         cloud.see("R-9", SystemClock().now() - timedelta(seconds=60 - n), **PLACE)
 
 
