@@ -12,6 +12,8 @@ import heapq
 import math
 from typing import Final
 
+from tagtrail_kernel.envelope import Recorded
+from tagtrail_locate.core import sources
 from tagtrail_locate.core.state import LEAST_GATHER_S, GatewayState, SiteTimes, State
 from tagtrail_locate.core.thresholds import Thresholds
 
@@ -226,6 +228,7 @@ class Clocks:
         self._state = state
         self.posts: dict[str, Post] = {}
         self.sites: dict[str, Clock] = {}
+        self._recorded_s = 0.0
         for gateway in state.gateways.values():
             self.posts[gateway.gateway_id] = Post(gateway, self.of(gateway.site_id or ""))
         for tag in state.tags.values():
@@ -292,6 +295,33 @@ class Clocks:
             if tag.track is not None and timeout_s is not None:
                 due_s = tag.sought_s + timeout_s
                 heapq.heappush(self.of(tag.track.site_id).expiries, (due_s, tag.tag_id))
+
+    def believed(self, event: Recorded, post: Post, at_s: float) -> float:
+        """Return the event time by the site's clock.
+
+        A gateway whose clock is a few seconds off is corrected by what was learned of it. If it is
+        far ahead, of the recording and of every other gateway, the time of recording counts; an
+        accelerated replay is ahead of the recording too, but there all gateways agree.
+
+        Args:
+            event: Says when it was recorded.
+            post: Of its gateway.
+            at_s: Event time as the gateway says, seconds.
+        """
+        gateway = post.gateway
+        limit = self._state.registry.thresholds.clock_ahead_s
+        if at_s - self._recorded_s > limit:  # times of recording never decrease
+            self._recorded_s = event.recorded_at.timestamp()
+        if at_s - self._recorded_s > limit:
+            others = [g.last_s for g in self._state.gateways.values() if g is not gateway]
+            newest_s = max(others, default=0.0)
+            if newest_s and at_s - newest_s > limit:
+                gateway.ahead_s = at_s - self._recorded_s
+                sources.count(self._state, "clock_ahead")
+                return self._recorded_s
+        if gateway.ahead_s is not None or gateway.skew_s:
+            gateway.ahead_s = gateway.skew_s or None
+        return at_s - gateway.skew_s
 
     def forget(self, gateway_id: str) -> None:
         """Take away the post of a gateway that was retired."""

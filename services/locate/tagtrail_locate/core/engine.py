@@ -30,7 +30,7 @@ from tagtrail_locate.core.facts import (
     read,
     read_sighting,
 )
-from tagtrail_locate.core.jobs import Job, Listeners, is_complete
+from tagtrail_locate.core.jobs import Job, Listeners, choir_s, is_complete
 from tagtrail_locate.core.levels import level_of, shift_of
 from tagtrail_locate.core.registering import REGISTRATIONS, Registering
 from tagtrail_locate.core.silence import Silence
@@ -38,18 +38,6 @@ from tagtrail_locate.core.state import TELLING_TAGS, Reading, State, TagState, p
 
 SNAPSHOT_EVERY: Final = 131_072
 """Positions between snapshots: replaying as many takes about two seconds at start."""
-
-CHOIR_INTERVALS: Final = 2.5
-CHOIR_S: Final = 60.0
-"""Gateways that heard a tag within so many intervals (of a minute at most) are expected to hear it
-again: once they all have, nobody is waited for."""
-
-
-CHOIR_SPANS: Final = 1.5
-"""... or within so many of the times that their items span."""
-
-ALONE: Final = (1, 0.0)
-"""A reading that stands for itself."""
 
 
 class Engine:
@@ -69,7 +57,6 @@ class Engine:
         self._jobs: list[Job] = []
         self._lessons: list[Lesson] = []
         self._owing: set[str] = set()
-        self._recorded_s = 0.0
         self._posts, self._tags = self._clocks.posts, self.state.tags
 
     def taken(self) -> Effects:
@@ -129,7 +116,7 @@ class Engine:
             self._report(event, at_s, fact)
             return
         post = self._post(fact.gateway_id, fact.site_id, at_s)
-        at_s = self._believed(event, post, at_s)
+        at_s = self._clocks.believed(event, post, at_s)
         self._hear(event, post, at_s, fact.tag_id)
         self._follow(event, at_s, fact, post)
         self._advance(event, post.clock)
@@ -147,35 +134,13 @@ class Engine:
         self._compute()
         return self._clocks.stand(gateway_id, site_id, at_s)
 
-    def _believed(self, event: Recorded, post: Post, at_s: float) -> float:
-        """Return the event time by the site's clock.
-
-        A gateway whose clock is a few seconds off is corrected by what was learned of it. If it is
-        far ahead, of the recording and of every other gateway, the time of recording counts; an
-        accelerated replay is ahead of the recording too, but there all gateways agree.
-        """
-        gateway = post.gateway
-        limit = self.state.registry.thresholds.clock_ahead_s
-        if at_s - self._recorded_s > limit:  # times of recording never decrease
-            self._recorded_s = event.recorded_at.timestamp()
-        if at_s - self._recorded_s > limit:
-            others = [g.last_s for g in self.state.gateways.values() if g is not gateway]
-            newest_s = max(others, default=0.0)
-            if newest_s and at_s - newest_s > limit:
-                gateway.ahead_s = at_s - self._recorded_s
-                sources.count(self.state, "clock_ahead")
-                return self._recorded_s
-        if gateway.ahead_s is not None or gateway.skew_s:
-            gateway.ahead_s = gateway.skew_s or None
-        return at_s - gateway.skew_s
-
     def _report(self, event: Recorded, at_s: float, fact: Report) -> None:
         post = self._post(fact.gateway_id, fact.site_id, at_s)
         gateway = post.gateway
         if fact.online is not None:
             gateway.online = fact.online
         if not fact.retained and fact.online is not False:
-            at_s = self._believed(event, post, at_s)
+            at_s = self._clocks.believed(event, post, at_s)
             gateway.position = event.position
             if fact.values:
                 ears.note(self.state.ears, gateway.gateway_id, at_s, fact.values)
@@ -224,7 +189,7 @@ class Engine:
         post = self._posts.get(fact.gateway_id)
         if post is None or (fact.site_id is not None and fact.site_id != post.site_id):
             post = self._post(fact.gateway_id, fact.site_id, at_s)
-        at_s = self._believed(event, post, at_s)
+        at_s = self._clocks.believed(event, post, at_s)
         self._hear(event, post, at_s, fact.tag_id)
         tag = self._tags.get(fact.tag_id)
         if tag is None:
@@ -261,7 +226,7 @@ class Engine:
             level = level_of(self.state.registry, fact, post.shift_db, tag.power_db)
         event_id = event.id
         samples = fact.samples
-        count, span_s = ALONE if samples is None else folds.fold_of(samples, fact.interval_ms)
+        count, span_s = folds.ALONE if samples is None else folds.fold_of(samples, fact.interval_ms)
         reading = (at_s, post.name, level or 0.0, event_id.bytes, count, span_s)
         if level is None or not post.counts:
             self._settled(tag)
@@ -300,8 +265,7 @@ class Engine:
             if silent_s > least_s and silent_s > sources.lapse_s(self.state, tag):
                 tag.settle_s = min(waits)[0]
             tag.sought_s = newest_s
-        usual_s = min(max(tag.interval_s, 1.0), CHOIR_S)
-        lately_s = newest_s - max(CHOIR_INTERVALS * usual_s, CHOIR_SPANS * tag.span_s)
+        lately_s = newest_s - choir_s(tag)
         tag.choir = len([1 for heard_s in tag.heard.values() if heard_s > lately_s])
         cause = answers.Cause(
             order, event.position, tag.waits_position, tag.waits_event, clock.site_id,
@@ -340,7 +304,7 @@ class Engine:
                 tag.last_heard_s = at_s
             tag.site_id = tag.site_id or site_id
         else:
-            self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id, *ALONE)], site_id)
+            self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id, *folds.ALONE)], site_id)
         if isinstance(fact, Sighting):
             sources.take_read(self.state, self.effects, tag, at_s, fact, event_id)
         elif isinstance(fact, Range):

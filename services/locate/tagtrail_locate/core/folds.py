@@ -33,6 +33,10 @@ FOLDED: Final = 2
 """An item of fewer readings is a reading."""
 
 
+ALONE: Final = (1, 0.0)
+"""A reading that stands for itself."""
+
+
 def fold_of(samples: int, interval_ms: float | None) -> tuple[int, float]:
     """Return how many readings an item stands for, and the time that they span in seconds.
 
@@ -43,7 +47,7 @@ def fold_of(samples: int, interval_ms: float | None) -> tuple[int, float]:
         interval_ms: As the gateway says, milliseconds.
     """
     if samples < FOLDED or interval_ms is None or interval_ms <= 0:
-        return 1, 0.0
+        return ALONE
     count = min(samples, MOST_SAMPLES)
     return count, min(count * interval_ms / 1000.0, LONGEST_SPAN_S)
 

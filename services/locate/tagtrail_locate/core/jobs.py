@@ -201,6 +201,20 @@ def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:
     return rounds
 
 
+CHOIR_INTERVALS: Final = 2.5
+CHOIR_S: Final = 60.0
+CHOIR_SPANS: Final = 1.5
+"""Gateways that heard a tag within so many intervals (of a minute at most), or within so many of
+the times that its items span, are expected to hear it again: once they all have, nobody is waited
+for."""
+
+
+def choir_s(tag: TagState) -> float:
+    """Return within which time a gateway must have heard a tag to be waited for, seconds."""
+    usual_s = min(max(tag.interval_s, 1.0), CHOIR_S)
+    return max(CHOIR_INTERVALS * usual_s, CHOIR_SPANS * tag.span_s)
+
+
 def is_complete(waits: list[Reading], choir: int) -> bool:
     """Tell whether as many gateways as usual are among the readings that wait.
 
