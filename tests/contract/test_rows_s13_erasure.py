@@ -252,6 +252,7 @@ async def test_s13_after_deletion_by_class_the_projections_equal_those_of_a_log_
     assert len(with_partner['"alerts"."alert"']) == 1, "the partner's word led to an alert"
     assert wanted['"alerts"."alert"'] == []
     assert len(with_partner['"locate"."place"']) == 3
+    assert sum('"partner_network"' in row for row in with_partner['"locate"."place"']) == 1
     assert len(wanted['"locate"."place"']) == 2
     assert len(wanted['"inventory"."placement"']) == 3, "in the store, in the store, and later out"
     assert state == wanted

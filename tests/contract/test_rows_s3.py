@@ -139,6 +139,7 @@ def test_s3_an_entry_tells_the_zone_and_from_what_class_of_source_it_is() -> Non
     why = scene.engine.explain(scene.engine.state.tags["tag-1"])
     assert scene.zone() == "a"
     assert [s["source_class"] for s in why["sources"]] == ["crowd_shared"]
+    assert scene.place().source_class == "crowd_shared"
 
 
 def test_s3_an_entry_expires_and_never_outranks_newer_evidence_of_ones_own() -> None:
@@ -150,6 +151,7 @@ def test_s3_an_entry_expires_and_never_outranks_newer_evidence_of_ones_own() -> 
 
     why = scene.engine.explain(scene.engine.state.tags["tag-1"])
     assert newer == scene.zone() == "b"
+    assert scene.place().source_class is None
     claim = next(s for s in why["sources"] if s["method"] == "claimed")
     assert (claim["votes"], claim["counts_for_s"]) == (False, 120.0)
     own = Scene(two_zones())

@@ -38,7 +38,7 @@ _EXAMPLE: Item = {
     "cause": None, "gone_probability": None, "lost": False, "look_first": [],
     "last_heard_at": "2026-03-02T08:31:12+00:00", "gateway_id": "gw-3", "configuration": "118",
     "position": 51230, "event_id": "019cad58-b670-865d-9419-daf41f0064d5", "age_s": 0.8,
-    "site_heard_at": "2026-03-02T08:31:12+00:00", "site_silent": False,
+    "site_heard_at": "2026-03-02T08:31:12+00:00", "site_silent": False, "source_class": None,
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ PLACE: Final = {
     "radius_95_m": "float8", "method": "text",
     "confidence": "float8", "presence": "text", "last_heard_at": "timestamptz",
     "gateway_id": "text", "configuration": "int8", "position": "int8", "event_id": "uuid",
+    "source_class": "text",
 }  # fmt: skip
 GATEWAY: Final = {
     "gateway_id": "text", "site_id": "text", "registered": "bool", "zone_id": "text",

@@ -22,7 +22,7 @@ from tagtrail_locate.core.effects import (
     at,
     derived,
 )
-from tagtrail_locate.core.fusion import fuse
+from tagtrail_locate.core.fusion import foreign_class, fuse
 from tagtrail_locate.core.state import GatewayState, Hold, Point, State, TagState
 
 PLACE_WRITE_S: Final = 2.0
@@ -222,6 +222,7 @@ def write_place(state: State, effects: Effects, tag: TagState, cause: Cause) -> 
         state.registry.version,
         cause.position,
         cause.event_id,
+        foreign_class(tag),
     )
 
 

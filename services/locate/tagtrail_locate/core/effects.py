@@ -37,6 +37,8 @@ class PlaceRow(NamedTuple):
     configuration: int
     position: int
     event_id: UUID
+    source_class: str | None = None
+    """Class of the source that decided, if it is not one's own."""
 
 
 class HistoryRow(NamedTuple):

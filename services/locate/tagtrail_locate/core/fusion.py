@@ -110,6 +110,13 @@ def fuse(tag: TagState, registry: Registry, interval_s: float) -> Hold | None:
     return winner.hold
 
 
+def foreign_class(tag: TagState) -> str | None:
+    """Return the class of the source that decided a tag's zone; None if it is one's own."""
+    if tag.method == "claimed":
+        return tag.claimed.foreign
+    return tag.reported.foreign if tag.method in ("gps", "reported") else None
+
+
 def wording(tag: TagState, found: list[Vote]) -> str:
     """Return one sentence for people: who won, and over whom."""
     winner = next((vote for vote in found if vote.counts), None)
