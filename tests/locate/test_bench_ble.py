@@ -25,7 +25,7 @@ def errors_m(fixes: list[Fix], truth: Path) -> list[float]:
 
 
 @pytest.mark.slow
-def test_the_office_is_located_below_the_floor_of_the_measured_set(shared_data: Path) -> None:
+def test_the_office_is_located_to_the_goal_of_the_measured_set(shared_data: Path) -> None:
     folder = shared_data / "locate" / "ble_tetam"
     fixes = list(ble_tetam.predict(folder, folder, "dev", delay_s=3.0, radio=None))
     errors: list[float] = []
@@ -33,8 +33,8 @@ def test_the_office_is_located_below_the_floor_of_the_measured_set(shared_data: 
         run = truth.name.removesuffix(".truth.csv")
         errors += errors_m([fix for fix in fixes if fix.run == run], truth)
 
-    assert np.median(errors) <= 1.0
-    assert np.quantile(errors, 0.95) <= 2.3
+    assert np.median(errors) <= 0.9
+    assert np.quantile(errors, 0.95) <= 2.2
 
 
 def test_a_run_is_told_every_quarter_of_a_second_without_reading_its_truth(
