@@ -239,6 +239,9 @@ async def test_s13_after_deletion_by_class_the_projections_equal_those_of_a_log_
         reply = await api.delete(ERASE, headers=CONFIRM, params={"reason": "the agreement ended"})
         assert reply.status_code == 200, reply.text
     results = await rebuild_all(settings_for(site.database_url), "default", [], swap=True)
+    renewed = await audited(site.database_url, site.log_id)
+    again = await rebuild_all(settings_for(site.database_url), "default", [], swap=True)
+    unchanged = await audited(site.database_url, site.log_id)
     async with site.running() as api:
         await caught_up(api)
         read = (await api.get("/v1/events", params={"limit": 1000})).json()
@@ -266,6 +269,9 @@ async def test_s13_after_deletion_by_class_the_projections_equal_those_of_a_log_
         [e for e in read["items"] if e["type"][:4] == "tag."]
     )
     assert [e["leaf"] for e in after[: head["position"]]] == [e["leaf"] for e in before]
+    assert renewed == unchanged, "a second rebuild adds nothing"
+    assert renewed[-1]["type"] == "conclusions.renewed"
+    assert {r["projection"] for r in again} == {r["projection"] for r in results}
     anew = [e["type"] for e in after[erased["position"] :]]
     assert "tag.zone_changed" in anew, "what holds without the partner is recorded anew"
     gone = [e for e in after if not e["body"]]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 from typing import Any
 
 from tagtrail.composition import BUILDERS
+from tagtrail.renewing import renewal_of
 from tagtrail.running import access_of
 from tagtrail_kernel.bootstrap import deps_of
 from tagtrail_kernel.consumers import Projection
-from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.errors import NotFoundError
-from tagtrail_kernel.rebuild import Publish, rebuild, replay
+from tagtrail_kernel.rebuild import rebuild, replay
 from tagtrail_kernel.settings import KernelSettings
 from tagtrail_kernel.wiring import Deps
 
 Made = tuple[str, Callable[[], Projection]]
+
+RENEWS = ("locate", "places")
+"""Service and projection whose conclusions are withdrawn with sightings."""
 
 
 @contextlib.asynccontextmanager
@@ -69,8 +72,9 @@ async def rebuild_all(
             known = ", ".join(f"{s}.{make().name}" for s, make in made)
             raise NotFoundError(f"no projection is called so; there are {known}")
         results = []
-        publish = await _publisher(deps, log_id) if swap else None
+        renewal = await renewal_of(deps, log_id) if swap else None
         for service, make in chosen:
+            renews = renewal is not None and (service, make().name) == RENEWS
             result = await rebuild(
                 deps.database_of(service),
                 deps.log,
@@ -78,29 +82,12 @@ async def rebuild_all(
                 log_id,
                 service=service,
                 swap=swap,
-                publish=publish if service == "locate" else None,
+                publish=renewal.publish if renewal is not None and renews else None,
             )
+            if renewal is not None and renews:
+                await renewal.finish()
             results.append({**asdict(result), "equal": result.equal})
         return results
-
-
-async def _publisher(deps: Deps, log_id: int) -> Publish | None:
-    """Return what records places anew that were withdrawn; None if none were.
-
-    Only facts about tags that lost some, and only those from then on; the log knows the others.
-    """
-    since: dict[str, int] = {}
-    for position, subject in await deps.log.erased(log_id, again=True):
-        since.setdefault(subject, position)
-    if not since:
-        return None
-
-    async def publish(facts: Sequence[Envelope], position: int) -> None:
-        lost = [fact for fact in facts if since.get(fact.subject, position + 1) <= position]
-        if lost:
-            await deps.sink.publish(log_id, lost)
-
-    return publish
 
 
 async def replay_all(settings: KernelSettings, tenant: str, to: int | None) -> list[dict[str, Any]]:

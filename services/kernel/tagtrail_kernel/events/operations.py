@@ -58,6 +58,17 @@ class SightingsErased(Event, frozen=True, kw_only=True):
     by: Id | None = None
 
 
+@event("conclusions.renewed", version=1, family=Family.OPERATION)
+class ConclusionsRenewed(Event, frozen=True, kw_only=True):
+    """Places that orders of erasure withdrew were derived anew, as far as they still hold.
+
+    Attributes:
+        up_to: Position of the last of those orders, >= 1.
+    """
+
+    up_to: int
+
+
 @event("subject.erased", version=1, family=Family.OPERATION)
 class SubjectErased(Event, frozen=True, kw_only=True):
     """The key that sealed a subject's personal fields was destroyed. Holds no personal data.
