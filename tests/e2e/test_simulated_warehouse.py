@@ -157,7 +157,7 @@ async def test_the_product_reports_what_the_simulated_warehouse_did(short_dir: P
     assert alerted(events, "missing_tag") == {
         world.truth.asset_of(tag) for tag in world.truth.dead_tags
     }
-    assert zone_accuracy(world, events) >= 0.85
+    assert zone_accuracy(world, events) >= 0.9
     there = world.truth.stock_at(LENGTH_S)
     units = {(zone, sku): n for zone, goods in there.items() for sku, n in goods.items()}
     right = sum(min(n, stock.get(cell, 0)) for cell, n in units.items())
