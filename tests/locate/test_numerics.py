@@ -1,4 +1,4 @@
-"""Averages, polygons, frames and multilateration."""
+"""Averages, polygons, frames and ranges solved in batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tagtrail_locate.core.errors import DegenerateGeometryError, TooFewRangesError
 from tagtrail_locate.core.geometry import contains, contains_many, depth_m, to_site_frame
-from tagtrail_locate.core.multilateration import multilaterate
 from tagtrail_locate.core.range_solver import CHUNK, HUBER, Bools, Floats, solve_many
 from tagtrail_locate.core.smoothing import distance_m, level_db, tukey_mean
 
@@ -30,54 +28,6 @@ def _ranges(
     nlos = chance.random(len(true)) < blocked
     noise = chance.normal(0, SIGMA_M, len(true)) + nlos * chance.exponential(0.8, len(true))
     return np.maximum(true + noise, 0.0), nlos
-
-
-def _errors(blocked: float) -> list[float]:
-    chance = np.random.default_rng(11)
-    found = []
-    for _ in range(400):
-        place = (chance.uniform(1, 39), chance.uniform(1, 24))
-        ranges, _ = _ranges(chance, place, blocked=blocked)
-        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
-        found.append(math.hypot(fix.x_m - place[0], fix.y_m - place[1]))
-    return found
-
-
-def test_s11_the_ninetieth_percentile_in_line_of_sight_is_below_half_a_metre() -> None:
-    assert np.percentile(_errors(0.0), 90) < 0.5
-
-
-def test_s11_with_twenty_percent_blocked_ranges_it_is_below_one_metre() -> None:
-    errors = _errors(0.2)
-
-    assert np.percentile(errors, 90) < 1.0
-    assert np.median(errors) < 0.2
-
-
-def test_s11_a_bad_anchor_is_named_by_the_residuals() -> None:
-    chance = np.random.default_rng(3)
-    for bad in range(len(ANCHORS)):
-        ranges, _ = _ranges(chance, (12.0, 9.0), blocked=0.0)
-        ranges[bad] += 3.0
-
-        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
-
-        assert fix.rejected == (bad,)
-        assert fix.residuals_m[bad] == pytest.approx(3.0, abs=0.5)
-        assert math.hypot(fix.x_m - 12.0, fix.y_m - 9.0) < 0.4
-
-
-def test_clean_ranges_reject_nobody_and_the_accuracy_is_honest() -> None:
-    chance = np.random.default_rng(4)
-    ratios = []
-    for _ in range(300):
-        place = (chance.uniform(1, 39), chance.uniform(1, 24))
-        ranges, _ = _ranges(chance, place, blocked=0.0)
-        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
-        assert len(fix.rejected) <= 1
-        ratios.append(math.hypot(fix.x_m - place[0], fix.y_m - place[1]) / fix.accuracy_m)
-
-    assert 0.55 <= float(np.mean(np.array(ratios) <= 1.0)) <= 0.85
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -112,108 +62,31 @@ def _grid(
     return best
 
 
-def test_anchors_on_one_line_are_refused_with_advice() -> None:
-    line = [(0.0, 0.0), (5.0, 0.1), (10.0, 0.0), (15.0, 0.1)]
-
-    with pytest.raises(DegenerateGeometryError, match="move one aside"):
-        multilaterate(line, [5.0, 5.0, 8.0, 11.0])
-
-
-def test_anchors_on_one_line_leave_two_places_and_both_are_named() -> None:
-    line = [(0.0, 0.0), (5.0, 0.0), (10.0, 0.0), (15.0, 0.0)]
-
-    with pytest.raises(DegenerateGeometryError) as refused:
-        multilaterate(line, [math.dist(a, (4.0, 6.0)) for a in line])
-
-    assert refused.value.context["candidates_m"] in (
-        "4.00, 6.00 or 4.00, -6.00",
-        "4.00, -6.00 or 4.00, 6.00",
-    )
-
-
-def test_a_nearly_flat_layout_tells_of_the_mirror_image_that_fits_as_well() -> None:
-    bent = [(0.0, 0.0), (5.0, 0.6), (10.0, 0.0), (15.0, 0.6)]
-
-    fix = multilaterate(bent, [math.dist(a, (4.0, 6.0)) for a in bent], sigma_m=0.3)
-
-    assert math.dist((fix.x_m, fix.y_m), (4.0, 6.0)) < 0.1
-    assert len(fix.others) == 1
-    assert fix.others[0][1] == pytest.approx(-5.4, abs=0.6)
-
-
-def test_a_room_with_anchors_all_around_has_no_mirror_image() -> None:
-    chance = np.random.default_rng(6)
-    for _ in range(50):
-        place = (chance.uniform(1, 39), chance.uniform(1, 24))
-        ranges, _ = _ranges(chance, place, blocked=0.0)
-        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
-
-        assert fix.others == ()
-
-
-def test_anchors_at_one_height_leave_two_heights_and_both_are_told() -> None:
-    ceiling = [(x, y, 3.0) for x, y, _ in ANCHORS.tolist()]
-    ranges = [math.dist(a, (12.0, 9.0, 1.4)) for a in ceiling]
-
-    fix = multilaterate(ceiling, ranges, solve_height=True)
-
-    heights = sorted([fix.z_m or 0.0, *(z or 0.0 for _, _, z in fix.others)])
-    assert heights == pytest.approx([1.4, 4.6], abs=0.05)
-
-
-def _normalised_squares(blocked: float) -> Floats:
+def test_the_stated_covariance_is_that_of_the_errors_in_line_of_sight() -> None:
     chance = np.random.default_rng(21)
-    squares = []
-    for _ in range(500):
-        place = (chance.uniform(1, 39), chance.uniform(1, 24))
-        ranges, _ = _ranges(chance, place, blocked=blocked)
-        fix = multilaterate(ANCHORS.tolist(), ranges.tolist(), sigma_m=SIGMA_M, height_m=TAG_M)
-        miss = np.array([fix.x_m - place[0], fix.y_m - place[1]])
-        squares.append(miss @ np.linalg.inv(np.array(fix.covariance_m2)) @ miss)
-    return np.array(squares)
+    places = np.stack([chance.uniform(1, 39, 500), chance.uniform(1, 24, 500)], axis=1)
+    ranges = np.stack([_ranges(chance, (x, y), blocked=0.0)[0] for x, y in places.tolist()])
+    sigma, used = np.full(ranges.shape, SIGMA_M), np.ones(ranges.shape, bool)
 
+    solved = solve_many(ANCHORS[:, :2], ranges, sigma, used, offset_m=ANCHORS[:, 2] - TAG_M)
 
-def test_in_line_of_sight_the_normalised_error_is_that_of_two_degrees_of_freedom() -> None:
-    squares = _normalised_squares(0.0)
-
+    miss = solved.position_m - places
+    squares = np.einsum("bi,bij,bj->b", miss, np.linalg.inv(solved.covariance_m2), miss)
     assert 1.4 < squares.mean() < 2.3
     assert 0.90 < float(np.mean(squares < 5.99)) < 0.98
 
 
-def test_with_blocked_ranges_the_stated_area_still_holds_nine_places_of_ten() -> None:
-    squares = _normalised_squares(0.2)
+def test_anchors_on_one_line_are_told_and_those_just_off_it_are_not() -> None:
+    tag = (4.0, 6.0)
+    layouts = np.array(
+        [[(0, 0), (5, 0), (10, 0), (15, 0)], [(0, 0), (5, 1.5), (10, 0), (15, 1.5)]], float
+    )
+    ranges = np.array([[math.dist(anchor, tag) for anchor in row] for row in layouts.tolist()])
 
-    assert 0.90 < float(np.mean(squares < 5.99)) < 0.98
+    solved = solve_many(layouts, ranges, np.full(ranges.shape, 0.1), np.ones(ranges.shape, bool))
 
-
-def test_anchors_just_off_one_line_are_accepted() -> None:
-    bent = [(0.0, 0.0), (5.0, 1.5), (10.0, 0.0), (15.0, 1.5)]
-    true = [math.dist(a, (4.0, 6.0)) for a in bent]
-
-    fix = multilaterate(bent, true)
-
-    assert math.dist((fix.x_m, fix.y_m), (4.0, 6.0)) < 0.01
-
-
-def test_two_ranges_are_too_few() -> None:
-    with pytest.raises(TooFewRangesError, match="takes 3 anchors"):
-        multilaterate([(0, 0), (4, 0)], [1.0, 3.0])
-
-
-@pytest.mark.parametrize("wrong", [[1.0, -1.0, 2.0], [1.0, math.nan, 2.0]])
-def test_ranges_that_cannot_be_are_refused(wrong: list[float]) -> None:
-    with pytest.raises(ValueError, match="negative or not finite"):
-        multilaterate([(0, 0), (4, 0), (0, 3)], wrong)
-
-
-def test_the_height_can_be_solved_for() -> None:
-    true = (12.0, 9.0, 1.4)
-    ranges = [math.dist(tuple(a), true) for a in ANCHORS]
-
-    fix = multilaterate(ANCHORS.tolist(), ranges, solve_height=True)
-
-    assert fix.z_m is not None
-    assert math.dist((fix.x_m, fix.y_m, fix.z_m), true) < 0.02
+    assert solved.degenerate.tolist() == [True, False]
+    assert math.dist(tuple(solved.position_m[1]), tag) < 0.01
 
 
 def test_a_problem_is_solved_alike_alone_and_among_many() -> None:
