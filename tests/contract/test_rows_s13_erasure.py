@@ -336,6 +336,10 @@ async def test_s13_nothing_is_erased_unconfirmed_while_the_class_is_on_or_of_one
         on = await site.api.delete(ERASE, headers=CONFIRM)
         await post(site.api, "/v1/events", {"events": [OFF]})
         unconfirmed = await site.api.delete(ERASE)
+        order = {"type": "sightings.erased", "data": {"source_class": "partner_network"}}
+        posted = await site.api.post(
+            "/v1/events", json={"events": [order | {"subject": "partner_network"}]}
+        )
         own = await site.api.delete("/v1/sources/own_gateway/sightings", headers=CONFIRM)
         before = await site.count()
         done = await site.api.delete(ERASE, headers=CONFIRM)
@@ -344,6 +348,8 @@ async def test_s13_nothing_is_erased_unconfirmed_while_the_class_is_on_or_of_one
 
     assert (on.status_code, unconfirmed.status_code, own.status_code) == (409, 409, 422)
     assert "switch it off first" in on.json()["detail"]
+    assert posted.status_code == 422, "an order goes by its own route, which asks for more"
+    assert "DELETE /v1/sources" in posted.json()["detail"]
     assert "Tagtrail-Confirm: erase-all" in unconfirmed.json()["detail"]
     assert (before, after) == (10, 5)
     assert (done.json()["sightings"], again.json()["sightings"]) == (5, 0)

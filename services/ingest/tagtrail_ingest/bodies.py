@@ -117,7 +117,7 @@ def envelope_of(
         event_id: Id to use if it has none.
         at: Time to use if it has none.
         trace: Correlation to use if it has none.
-        radio: Whether radio facts are taken, and decisions about updates: only a service's own key
+        radio: Whether radio facts are taken, and decisions about updates and erasures: only a service's own key
             may send them here, because it has found their tag itself.
 
     Raises:
@@ -128,8 +128,9 @@ def envelope_of(
         cls = type_of(new.type)
         if not radio and not cls.FAMILY & BUSINESS_FAMILIES:
             raise RejectedError(f"{new.type} is a radio fact; send it to POST /v1/sightings")
-        if not radio and new.type.startswith("update."):
-            raise RejectedError(f"{new.type} is decided at POST /v1/updates")
+        elsewhere = _elsewhere(new.type)
+        if not radio and elsewhere is not None:
+            raise RejectedError(f"{new.type} is decided at {elsewhere}")
         data = decode_data(new.type, new.version or cls.VERSION, new.data)
         subject = new.subject or _subject_of(data)
         if "\x00" in subject:
@@ -149,6 +150,15 @@ def envelope_of(
         causation_id=new.causation_id,
         data=data,
     )
+
+
+def _elsewhere(type_: str) -> str | None:
+    """Return where facts of a type are decided, because they set something going; None if here."""
+    if type_.startswith("update."):
+        return "POST /v1/updates"
+    if type_ == "sightings.erased":
+        return "DELETE /v1/sources/{source_class}/sightings"
+    return "`tagtrail rebuild --swap`" if type_ == "conclusions.renewed" else None
 
 
 def _subject_of(data: Any) -> str:

@@ -22,7 +22,7 @@ from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_ingest.sources.asking import Partners, partners_of
-from tagtrail_ingest.sources.erasing import Eraser, Erasures
+from tagtrail_ingest.sources.erasing import Erasures
 from tagtrail_ingest.sources.store import PartnerStore
 from tagtrail_ingest.state import State
 from tagtrail_ingest.tallies import Tallies
@@ -246,7 +246,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
     ]
     projections: list[Callable[[], Projection]] = [
         Updates,
-        lambda: Erasures(Eraser(deps.log, ingest.quarantine)),
+        lambda: Erasures(deps.log, ingest.quarantine),
     ]
     if ingest.partners.partners:
         tasks.append(ingest.partners.ask)

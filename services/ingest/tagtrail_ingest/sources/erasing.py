@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
@@ -30,6 +30,9 @@ NAME: Final = "erasures"
 PLACES: Final = "locate"
 ALERTS: Final = "alerts"
 """Sources of the facts that are derived; what people or other systems say of places stays."""
+
+
+Beat = Callable[[], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -78,11 +81,15 @@ class Eraser:
     Args:
         event_log: The log.
         quarantine: Unread messages of formats that carry only such a class go too.
+        beat: Called after every page: who waits in a transaction keeps it alive by it.
     """
 
-    def __init__(self, event_log: EventLog, quarantine: Quarantine) -> None:
+    def __init__(
+        self, event_log: EventLog, quarantine: Quarantine, *, beat: Beat | None = None
+    ) -> None:
         self._log = event_log
         self._quarantine = quarantine
+        self._beat = beat
 
     async def carry_out(self, log_id: int, order: int, source_class: SourceClass) -> None:
         """Carry out an order; again it changes nothing.
@@ -110,7 +117,7 @@ class Eraser:
             at = page.last
             positions = [e.position for e in page.events if _is_of(e, marker, source_class, order)]
             await self._erase(log_id, order, positions, again=False)
-            await asyncio.sleep(0)
+            await self._breathe()
         since: dict[str, int] = {}
         for position, tag_id in await self._log.erased(log_id, order=order):
             since.setdefault(tag_id, position)
@@ -126,8 +133,14 @@ class Eraser:
             positions = found.among(e for e in page.events if e.position < order)
             await self._erase(log_id, order, positions, again=True)
             count += len(positions)
-            await asyncio.sleep(0)
+            await self._breathe()
         return count
+
+    async def _breathe(self) -> None:
+        """Let others have their turn after a page."""
+        await asyncio.sleep(0)
+        if self._beat is not None:
+            await self._beat()
 
     async def _erase(
         self, log_id: int, order: int, positions: Sequence[int], *, again: bool
@@ -148,24 +161,28 @@ class Erasures(Projection):
     """Follows orders to erase. Keeps nothing but its position.
 
     Args:
-        eraser: Carries them out.
+        event_log: The log.
+        quarantine: See `Eraser`.
     """
 
     name: ClassVar[str] = NAME
     families: ClassVar[Family] = Family.OPERATION
     version: ClassVar[int] = 1
 
-    def __init__(self, eraser: Eraser) -> None:
-        self._eraser = eraser
+    def __init__(self, event_log: EventLog, quarantine: Quarantine) -> None:
+        self._log = event_log
+        self._quarantine = quarantine
 
     async def apply(
         self, tx: Connection, context: Context, events: Sequence[Recorded]
     ) -> Sequence[Envelope]:
         """See `Projection.apply`."""
-        del tx
+
+        async def beat() -> None:
+            await tx.execute("select 1")
+
+        eraser = Eraser(self._log, self._quarantine, beat=beat)
         for event in events:
             if context.live and isinstance(event.data, SightingsErased):
-                await self._eraser.carry_out(
-                    context.log_id, event.position, event.data.source_class
-                )
+                await eraser.carry_out(context.log_id, event.position, event.data.source_class)
         return ()
