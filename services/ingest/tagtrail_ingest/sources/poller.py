@@ -184,10 +184,10 @@ class Poller:
             async with asyncio.timeout(self._partner.timeout_s):
                 body = await self._exchange(params, headers)
             return body, page_of(body)
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            raise _FailedError(f"no answer ({type(error).__name__})") from error
         except TimeoutError as error:
             raise _FailedError(f"no answer within {self._partner.timeout_s:g} s") from error
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+            raise _FailedError(f"no answer ({type(error).__name__})") from error
         except PartnerAnswerError as error:
             raise _FailedError(error.detail) from error
 

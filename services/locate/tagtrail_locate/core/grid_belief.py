@@ -60,8 +60,9 @@ class BeliefMotion:
     def jumped(self, moved: Singles, dt_s: Floats) -> Singles:
         """Let some of a belief turn up anywhere after it was moved."""
         jump = self._jump(dt_s)
-        mixed: Singles = moved * (np.float32(1.0) - jump) + jump * self.prior
-        return mixed
+        mixed = moved * (np.float32(1.0) - jump) + jump * self.prior
+        singles: Singles = mixed.astype(np.float32, copy=False)
+        return singles
 
     def smoothed(self, mass: Singles, later: Sequence[Evidence]) -> Singles:
         """Return the belief about a past moment, given what was heard since.
