@@ -50,7 +50,7 @@ check: lint types imports  ## lint, types, import rules, fast tests
 
 .PHONY: test
 test: setup lint types imports  ## everything: check, then all tests
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 3 --dist loadgroup
 
 .PHONY: test-compose
 test-compose: $(VENV)/.dev  ## the end-to-end test against composed containers (needs root and Debian's docker.io)
