@@ -477,6 +477,30 @@ def test_a_zone_expires_when_its_fence_says_so_and_is_found_again() -> None:
     assert scene.changes[1][0] == pytest.approx(69.1, abs=1.1)
 
 
+def test_a_zone_with_a_shorter_time_out_than_the_one_before_expires_by_its_own() -> None:
+    values = {"zone_fences": {"a": {"timeout_ms": 600_000}, "b": {"timeout_ms": 60_000}}}
+    scene = Scene([envelope(-5.0, ConfigChanged(section="locate", values=values)), *two_zones()])
+    scene.give([*heard(0, 100, 2.0, 9.0), *heard(100, 130, 9.0, 2.0)])
+    assert scene.zone() == "b"
+
+    scene.give([alive(130.0 + n, "gw-a") for n in range(65)])
+
+    assert scene.zone() is None
+    assert scene.changes[-1][0] == pytest.approx(189.1, abs=1.1)
+
+
+def test_a_tag_that_is_heard_again_and_again_is_looked_at_once_per_time_out() -> None:
+    config = envelope(-5.0, ConfigChanged(section="locate", values={"timeout_ms": 30_000}))
+    scene = Scene([config, *two_zones()])
+    posted = []
+    for minute in range(5):
+        scene.give(heard(60 * minute, 60 * minute + 60, 2.0, 9.0))
+        posted.append([len(c.expiries) for c in scene.engine._clocks.sites.values()])
+
+    assert max(max(counts) for counts in posted) == 1
+    assert scene.zone() == "a"
+
+
 @pytest.mark.parametrize("lag_s", [1, 3, 10])
 def test_a_lag_tells_where_the_tag_was_so_long_ago(lag_s: int) -> None:
     config = envelope(-5.0, ConfigChanged(section="locate", values={"lag_s": lag_s}))

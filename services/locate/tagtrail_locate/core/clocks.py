@@ -59,12 +59,14 @@ class Clock:
         due: (time of the first reading that waits, tag id): a heap.
         checks: (time at which silence must be judged, tag id): a heap.
         expiries: (time at which a zone may be given up for want of evidence, tag id): a heap.
+        expected: Of each tag, the entry of `expiries` that holds; later ones are void.
     """
 
     __slots__ = (
         "base_s",
         "checks",
         "due",
+        "expected",
         "expiries",
         "gateways",
         "gather_s",
@@ -91,6 +93,7 @@ class Clock:
         self.due: list[tuple[float, str]] = []
         self.checks: list[tuple[float, str]] = []
         self.expiries: list[tuple[float, str]] = []
+        self.expected: dict[str, float] = {}
 
     def join(self, gateway: GatewayState) -> int:
         """Take in a gateway; returns its index in `lasts`."""
@@ -149,6 +152,21 @@ class Clock:
         if low_s <= oldest_s:
             low_s = min([last_s for last_s in lasts if last_s > oldest_s], default=newest_s)
         return at_s <= low_s - SLACK_S
+
+    def expect(self, tag_id: str, at_s: float) -> None:
+        """Have a tag come up in `expired` at a time, seconds, unless it does so before."""
+        if at_s < self.expected.get(tag_id, math.inf):
+            self.expected[tag_id] = at_s
+            heapq.heappush(self.expiries, (at_s, tag_id))
+
+    def expired(self) -> str | None:
+        """Return the next tag whose zone may have to be given up by now; None if none is left."""
+        while self.expiries and self.expiries[0][0] <= self.newest_s:
+            at_s, tag_id = heapq.heappop(self.expiries)
+            if self.expected.get(tag_id) == at_s:
+                del self.expected[tag_id]
+                return tag_id
+        return None
 
     def _find_base(self) -> None:
         """Take the common time of the gateways, and each one's distance from it."""
@@ -290,11 +308,10 @@ class Clocks:
             return
         self.timeout_s = timeout_s
         for clock in self.sites.values():
-            clock.expiries = []
+            clock.expiries, clock.expected = [], {}
         for tag in self._state.tags.values() if timeout_s is not None else ():
             if tag.track is not None and timeout_s is not None:
-                due_s = tag.sought_s + timeout_s
-                heapq.heappush(self.of(tag.track.site_id).expiries, (due_s, tag.tag_id))
+                self.of(tag.track.site_id).expect(tag.tag_id, tag.sought_s + timeout_s)
 
     def believed(self, event: Recorded, post: Post, at_s: float) -> float:
         """Return the event time by the site's clock.

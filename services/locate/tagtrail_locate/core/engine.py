@@ -275,7 +275,7 @@ class Engine:
         self._jobs.append(Job(order, tag, clock.site_id, waits, cause, ears, tag.settle_s))
         timeout_s = self._clocks.timeout_s
         if timeout_s is not None:
-            heapq.heappush(clock.expiries, (tag.sought_s + timeout_s, tag.tag_id))
+            clock.expect(tag.tag_id, tag.sought_s + timeout_s)
         tag.waits, tag.waits_s = [], None
         self._owing.add(tag.tag_id)
 
@@ -344,9 +344,11 @@ class Engine:
 
     def _judge(self, event: Recorded, tag: TagState, clock: Clock) -> None:
         """Judge the silence of a tag, if it is silent."""
-        if not self._silence.is_broken(tag, clock.newest_s) and tag.waits:
+        broken = self._silence.is_broken(tag, clock.newest_s)
+        if not broken and tag.waits:
             self._fall_due(event, tag, clock)
-        if not self._silence.is_broken(tag, clock.newest_s):
+            broken = self._silence.is_broken(tag, clock.newest_s)
+        if not broken:
             self._compute()
             self._silence.judge(self.effects, tag, clock.newest_s, event)
             return
@@ -357,14 +359,13 @@ class Engine:
 
     def _expire(self, event: Recorded, clock: Clock) -> None:
         """Give up the zones of tags for which there was no evidence for too long."""
-        while clock.expiries and clock.expiries[0][0] <= clock.newest_s:
-            _, tag_id = heapq.heappop(clock.expiries)
+        while (tag_id := clock.expired()) is not None:
             tag = self._tags.get(tag_id)
             if tag is None or tag.waits:
                 continue
             least_s = tag.sought_s + (self._clocks.timeout_s or 0.0)
             if least_s > clock.newest_s:
-                heapq.heappush(clock.expiries, (least_s, tag_id))
+                clock.expect(tag_id, least_s)
                 continue
             self._settled(tag)
             fence = self.state.registry.thresholds.fence_of(clock.site_id, tag.radio.zone_id)
@@ -372,7 +373,7 @@ class Engine:
                 continue
             until_s = tag.sought_s + fence.timeout_s
             if until_s > clock.newest_s:
-                heapq.heappush(clock.expiries, (until_s, tag_id))
+                clock.expect(tag_id, until_s)
             elif zones.expire(tag.radio, clock.newest_s):
                 tag.now_s = max(tag.now_s, clock.newest_s)
                 self._settle(event, tag)
