@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 from tests.setup_browser import find_chromium
+from tests.support.console_visit import Visit, visiting
 from tests.support.console_world import NOW, World, console_app, deps_of, hall, sign_in_code
 
 from tagtrail_kernel.clock import FakeClock
@@ -68,3 +69,16 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         yield browser
         await browser.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def changing_visit(browser: Browser) -> AsyncIterator[Visit]:
+    async with visiting(browser, hall()) as visit:
+        yield visit
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def changing(changing_visit: Visit) -> AsyncIterator[Visit]:
+    """One visit for tests that each change a tag or an alert of their own."""
+    yield changing_visit
+    await changing_visit.leave_as_found()

@@ -24,19 +24,6 @@ async def hall_visit(browser: Browser) -> AsyncIterator[Visit]:
         yield visit
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def moving_visit(browser: Browser) -> AsyncIterator[Visit]:
-    async with visiting(browser, hall()) as visit:
-        yield visit
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def moving(moving_visit: Visit) -> AsyncIterator[Visit]:
-    """One visit for tests that each change a tag or an alert of their own."""
-    yield moving_visit
-    await moving_visit.leave_as_found()
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def looking(hall_visit: Visit) -> AsyncIterator[Visit]:
     """One visit for all tests that only look."""
@@ -72,48 +59,48 @@ async def test_no_request_leaves_the_host_and_nothing_complains(browser: Browser
 
 
 async def test_a_tag_moves_when_its_place_changes(
-    moving: Visit,
+    changing: Visit,
 ) -> None:
-    page = moving.page
-    before = await moving.place_of("tag-05")
+    page = changing.page
+    before = await changing.place_of("tag-05")
     zone = await page.locator('.zone[data-zone="aisle-a"] .area').bounding_box()
     assert zone is not None
 
-    moving.world.move("tag-05", "aisle-a", x_m=17.0, y_m=4.0)
+    changing.world.move("tag-05", "aisle-a", x_m=17.0, y_m=4.0)
 
     await expect(page.locator('.tag[data-tag="tag-05"]')).to_have_attribute(
         "aria-label", re.compile("Pallet 5, Aisle A")
     )
     await expect(page.locator('.zone[data-zone="aisle-a"] .count')).to_have_text("6")
-    await moving.still()
-    x, y = await moving.place_of("tag-05")
+    await changing.still()
+    x, y = await changing.place_of("tag-05")
     assert x == pytest.approx(zone["x"] + zone["width"] / 2, abs=2)
     assert y == pytest.approx(zone["y"] + zone["height"] / 2, abs=2)
     assert (x, y) != before
 
 
 async def test_a_tag_known_by_zone_only_stands_inside_its_zone(
-    moving: Visit,
+    changing: Visit,
 ) -> None:
-    await moving.page.emulate_media(reduced_motion="reduce")
-    moving.world.move("tag-02", "cold")
-    await expect(moving.page.locator('.tag[data-tag="tag-02"]')).to_have_attribute(
+    await changing.page.emulate_media(reduced_motion="reduce")
+    changing.world.move("tag-02", "cold")
+    await expect(changing.page.locator('.tag[data-tag="tag-02"]')).to_have_attribute(
         "aria-label", re.compile("Crate 2, Cold store")
     )
 
-    x, y = await moving.place_of("tag-02")
+    x, y = await changing.place_of("tag-02")
 
-    zone = await moving.page.locator('.zone[data-zone="cold"] .area').bounding_box()
+    zone = await changing.page.locator('.zone[data-zone="cold"] .area').bounding_box()
     assert zone is not None
     assert zone["x"] < x < zone["x"] + zone["width"]
     assert zone["y"] < y < zone["y"] + zone["height"]
 
 
 async def test_stock_follows_the_asset_into_its_new_zone(
-    moving: Visit,
+    changing: Visit,
 ) -> None:
-    world = moving.world
-    cold = moving.page.locator("#stock tbody", has_text="Cold store")
+    world = changing.world
+    cold = changing.page.locator("#stock tbody", has_text="Cold store")
     row = cold.locator("tr", has_text="TOM-400")
     before = sum(
         line["quantity"] for line in world.stock() if (line["zone_id"], line["sku"]) == ("cold", "TOM-400")
@@ -127,10 +114,10 @@ async def test_stock_follows_the_asset_into_its_new_zone(
 
 
 async def test_a_new_alert_appears_by_itself_and_is_acknowledged_by_keyboard(
-    moving: Visit,
+    changing: Visit,
 ) -> None:
-    page = moving.page
-    moving.world.fire("alert-new", severity="critical", title="Pallet 10 left the yard")
+    page = changing.page
+    changing.world.fire("alert-new", severity="critical", title="Pallet 10 left the yard")
     button = page.get_by_role("button", name="Acknowledge: Pallet 10 left the yard")
     await expect(button).to_be_visible()
     await page.locator("#alerts-title").click()
@@ -145,9 +132,9 @@ async def test_a_new_alert_appears_by_itself_and_is_acknowledged_by_keyboard(
         "Acknowledged: Pallet 10 left the yard"
     )
     await expect(button).to_have_count(0)
-    assert moving.world.alerts["alert-new"]["state"] == "acknowledged"
-    assert len(moving.world.acknowledged_with) == 1
-    assert moving.world.acknowledged_with[0]
+    assert changing.world.alerts["alert-new"]["state"] == "acknowledged"
+    assert len(changing.world.acknowledged_with) == 1
+    assert changing.world.acknowledged_with[0]
 
 
 @pytest.mark.parametrize("state", ["open", "resolved"])

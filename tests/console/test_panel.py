@@ -233,19 +233,6 @@ async def test_a_zone_that_was_left_says_why_in_the_history(looking: Visit) -> N
     await expect(first).to_contain_text("BLE zone · 94%")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def changing_visit(browser: Browser) -> AsyncIterator[Visit]:
-    async with visiting(browser, hall()) as visit:
-        yield visit
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def changing(changing_visit: Visit) -> AsyncIterator[Visit]:
-    """One visit for tests that each change a tag of their own."""
-    yield changing_visit
-    await changing_visit.leave_as_found()
-
-
 async def test_folded_figures_open_by_keyboard_and_stay_open_when_the_answer_is_renewed(
     changing: Visit,
 ) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.loopback_server import LoopbackServer, head_of
 
 TOKEN = "partner-token-of-128-random-bits"
 
@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class FakePartner:
+class FakePartner(LoopbackServer):
     """The server. Its cursor is the number of sightings told.
 
     Attributes:
@@ -41,15 +41,12 @@ class FakePartner:
             "<status>", "429:<Retry-After>", "200:<body>", "302:<Location>", "half" (the first half of a
             page's bytes, then the end).
         asked: All requests.
-        port: Where it listens.
     """
 
     sightings: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 100
     script: deque[str] = field(default_factory=deque)
     asked: list[Asked] = field(default_factory=list)
-    port: int = 0
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -62,37 +59,8 @@ class FakePartner:
         item = {"id": f"seen-{number}", "device": device, "at": at.isoformat(), **place}
         self.sightings.append(item)
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[FakePartner]:
-        """Listen on loopback."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in list(self._open):
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
-            await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            self._open.discard(task)
-
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        request, *lines = head.split("\r\n")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        request, headers = await head_of(reader)
         query = parse_qs(urlsplit(request.split(" ")[1]).query)
         after = query.get("after", [None])[0]
         now_s = asyncio.get_running_loop().time()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from tests.support.loopback_server import LoopbackServer, head_of
 
 PATH = "/hooks/tagtrail-sEcReT"
 
@@ -48,7 +49,7 @@ class Request:
 
 
 @dataclass(slots=True)
-class FakeReceiver:
+class FakeReceiver(LoopbackServer):
     """The server.
 
     Attributes:
@@ -69,44 +70,14 @@ class FakeReceiver:
     requests: list[Request] = field(default_factory=list)
     effects: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: list[Request] = field(default_factory=list)
-    port: int = 0
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
         """The address, with a secret path."""
         return f"http://127.0.0.1:{self.port}{PATH}"
 
-    @contextlib.asynccontextmanager
-    async def running(self, port: int = 0) -> AsyncIterator[FakeReceiver]:
-        """Listen on loopback."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in list(self._open):
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
-            await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            await self._one(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            self._open.discard(task)
-
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        _, *lines = head.split("\r\n")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        _, headers = await head_of(reader)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         step = self._step(headers, body)
         status, _, wait = step.partition(":")
@@ -123,6 +94,7 @@ class FakeReceiver:
             extra = f"Retry-After: {wait}\r\n" if wait else ""
             writer.write(f"HTTP/1.1 {number} X\r\n{extra}Content-Length: 0\r\n\r\n".encode())
             await writer.drain()
+        return False
 
     def _step(self, headers: dict[str, str], body: bytes) -> str:
         if not self._signed(headers, body):

@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import ssl
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.support.loopback_server import LoopbackServer, head_of
 
 SECRET_PATH = "/services/T0FAKE/B0FAKE/sEcReTsEcReTsEcReT"
 
 
 @dataclass(slots=True)
-class FakeSlack:
+class FakeSlack(LoopbackServer):
     """The server.
 
     Attributes:
@@ -31,15 +31,12 @@ class FakeSlack:
         delivered: Payloads that were answered with ok.
         received: All payloads that came in whole, whatever was answered.
         requests: Number of requests.
-        port: Where it listens.
     """
 
     script: deque[str] = field(default_factory=deque)
     delivered: list[dict[str, Any]] = field(default_factory=list)
     received: list[dict[str, Any]] = field(default_factory=list)
     requests: int = 0
-    port: int = 0
-    _open: set[asyncio.Task[None]] = field(default_factory=set)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -47,39 +44,8 @@ class FakeSlack:
         """The webhook's address, with its secret."""
         return f"http://127.0.0.1:{self.port}{SECRET_PATH}"
 
-    @contextlib.asynccontextmanager
-    async def running(
-        self, port: int = 0, tls: ssl.SSLContext | None = None
-    ) -> AsyncIterator[FakeSlack]:
-        """Listen on loopback."""
-        server = await asyncio.start_server(self._serve, "127.0.0.1", port, ssl=tls)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
-            yield self
-        finally:
-            server.close()
-            for task in list(self._open):
-                task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
-            await server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            writer.close()
-            self._open.discard(task)
-
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        request, *lines = head.split("\r\n")
-        headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+        request, headers = await head_of(reader)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.requests += 1
         status, text, extra = self._answer(request, body)

@@ -334,6 +334,10 @@ def sign_in_link(
     typer.echo(f"{url.rstrip('/')}/console/enter?code={run(work())}")
 
 
+def _show_figures(report: dict[str, Any], as_json: bool) -> None:
+    show(report, as_json, [f"{name}: {figure}" for name, figure in report.items()])
+
+
 @bench.command("ingest")
 def bench_ingest(
     as_json: AsJson = False,
@@ -342,8 +346,7 @@ def bench_ingest(
     """Append and HTTP ingest against a plain COPY of the same rows, in one run."""
     from tagtrail.benchmarks import ingest  # noqa: PLC0415 - only this command needs it
 
-    report = asyncio.run(ingest.measure(seconds_each=seconds))
-    show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
+    _show_figures(asyncio.run(ingest.measure(seconds_each=seconds)), as_json)
 
 
 @bench.command("latency")
@@ -354,8 +357,7 @@ def bench_latency(
     """From a sighting's publication to the zone change on the event stream."""
     from tagtrail.benchmarks import latency  # noqa: PLC0415 - only this command needs it
 
-    report = asyncio.run(latency.measure(seconds=seconds))
-    show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
+    _show_figures(asyncio.run(latency.measure(seconds=seconds)), as_json)
 
 
 @bench.command("locate")
@@ -366,8 +368,7 @@ def bench_locate(
     """Locate's core on one core: sightings folded and fixes solved per second."""
     from tagtrail.benchmarks import locate  # noqa: PLC0415 - only this command needs it
 
-    report = locate.measure(seconds=seconds)
-    show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
+    _show_figures(locate.measure(seconds=seconds), as_json)
 
 
 @bench.command("zones")
@@ -383,8 +384,7 @@ def bench_zones(
     """Zone accuracy and false changes in fixture F1, against the simulator's truth."""
     from tagtrail.benchmarks import zones  # noqa: PLC0415 - only this command needs it
 
-    report = zones.measure(survey=survey, seconds=seconds, tags=tags, seed=seed)
-    show(report, as_json, [f"{k}: {v}" for k, v in report.items()])
+    _show_figures(zones.measure(survey=survey, seconds=seconds, tags=tags, seed=seed), as_json)
 
 
 @app.command()
