@@ -13,7 +13,7 @@ from tests.support.serving import prepared, settings_for
 
 from tagtrail_ingest.adapters import Router
 from tagtrail_ingest.deliveries import Deliveries
-from tagtrail_ingest.mqtt import Delivery, MqttSession, client_of
+from tagtrail_ingest.mqtt import MOST_AT_ONCE, Delivery, MqttSession, client_of
 from tagtrail_ingest.service import Ingest
 from tagtrail_ingest.settings import IngestSettings
 from tagtrail_kernel.adapters.postgres_log import LogPool, PostgresLog
@@ -44,12 +44,28 @@ async def deliveries_on(deps: Deps, log_id: int) -> AsyncIterator[Deliveries]:
             await resource.close()
 
 
-def delivery(rssi: int, mid: int, *, connection: int = 1, **flags: bool) -> Delivery:
+LATE_S = 3600.0
+
+
+def delivery(
+    rssi: float, mid: int, *, connection: int = 1, dup: bool = False, early: bool = False,
+    after_s: float = LATE_S, outage_s: float = 1.0,
+) -> Delivery:  # fmt: skip
     return Delivery(
         topic="espresense/devices/watch:darrell/office",
         payload=json.dumps({"id": "watch:darrell", "rssi": rssi}).encode(),
-        retained=False, dup=flags.get("dup", False), early=flags.get("early", False),
+        retained=False, dup=dup, since_connect_s=1.0 if early else after_s,
+        outage_s=None if connection == 1 else outage_s,
         received_at=SystemClock().now(), mid=mid, qos=1, connection=connection,
+    )  # fmt: skip
+
+
+def batch_of(name: str | None, rssi: int, mid: int, **place: Any) -> Delivery:
+    """Return a native batch whose item has neither an id nor a time."""
+    body = {"batch_id": name, "sightings": [{"tag": "mac:001122334455", "rssi_dbm": rssi}]}
+    return replace(
+        delivery(0, mid, **place), topic="tagtrail/v1/s/g/sightings",
+        payload=json.dumps({k: v for k, v in body.items() if v is not None}).encode(),
     )  # fmt: skip
 
 
@@ -109,8 +125,8 @@ async def test_messages_that_fill_several_batches_count_once_when_a_kill_comes_b
         items = [{"tag": "mac:001122334455", "rssi_dbm": -number - i / 1000} for i in range(300)]
         return Delivery(
             topic="tagtrail/v1/s/g/sightings", payload=json.dumps({"sightings": items}).encode(),
-            retained=False, dup=False, early=early, received_at=SystemClock().now(),
-            mid=number, qos=1, connection=1,
+            retained=False, dup=False, since_connect_s=1.0 if early else LATE_S, outage_s=None,
+            received_at=SystemClock().now(), mid=number, qos=1, connection=1,
         )  # fmt: skip
 
     async with deliveries_on(deps, log_id) as deliveries:
@@ -181,3 +197,99 @@ async def test_a_redelivered_message_is_acknowledged_but_not_counted_again(
     assert after_reconnect == 0, "committed over the last connection; one copy lost its flag"
     assert resent == 1, "a publisher repeats what the broker took before it crashed"
     assert news == 2, "later the same bytes once more are news"
+
+
+async def test_copies_count_once_however_long_the_broker_takes_to_send_them(
+    database_url: str,
+) -> None:
+    log_id, _ = await prepared(database_url, facts=[WATCH])
+    deps = deps_of(settings_for(database_url))
+    levels = [-60 - n / 10 for n in range(40)]
+    async with deliveries_on(deps, log_id) as deliveries:
+        await deliveries.take([delivery(level, n) for n, level in enumerate(levels, start=1)])
+        before = (await deps.log.head(log_id)).position
+        for n, level in enumerate(levels):
+            copy = delivery(level, 100 + n, connection=2, after_s=8.0 * n)
+            await deliveries.take([copy])
+        copies = (await deps.log.head(log_id)).position - before
+        later_s = 8.0 * len(levels) + 15.0
+        await deliveries.take([delivery(-60.0, 200, connection=2, after_s=later_s)])
+        news = (await deps.log.head(log_id)).position - before - copies
+
+    assert copies == 0, "320 s of unflagged copies under new packet ids, one in 8 s"
+    assert news == 1, "15 s after the last copy equal bytes are news again"
+
+
+async def test_copies_behind_a_backlog_of_news_count_once(database_url: str) -> None:
+    log_id, _ = await prepared(database_url, facts=[WATCH])
+    deps = deps_of(settings_for(database_url))
+    async with deliveries_on(deps, log_id) as deliveries:
+        await deliveries.take([delivery(-60, 1)])
+        before = (await deps.log.head(log_id)).position
+        for part in range(4):
+            news = range(MOST_AT_ONCE * part, MOST_AT_ONCE * (part + 1))
+            await deliveries.take(
+                [delivery(-30 - n / 100, n, connection=2, after_s=10.0 * part + 5.0) for n in news]
+            )
+        await deliveries.take(
+            [
+                delivery(-60, 9001, connection=2, after_s=45.0),
+                delivery(-30.0, 9002, connection=2, after_s=46.0),
+            ]
+        )
+        added = (await deps.log.head(log_id)).position - before
+
+    assert added == 4 * MOST_AT_ONCE, "one was from before, the other a publisher's repeat"
+
+
+async def test_the_window_counts_from_when_the_connection_broke(database_url: str) -> None:
+    log_id, _ = await prepared(database_url, facts=[WATCH])
+    deps = deps_of(settings_for(database_url))
+    log = AgedLog(LogPool(database_url))
+    deps = replace(deps, log=log)
+    deps.resources.append(log.pool)
+    async with deliveries_on(deps, log_id) as deliveries:
+        log.looked_back_s.clear()
+        await deliveries.take([delivery(-60, 1, connection=2, after_s=2.0, outage_s=600.0)])
+        await deliveries.take([delivery(-61, 2, connection=2, after_s=16.0, outage_s=600.0)])
+        await deliveries.take([delivery(-62, 3, connection=1, early=True)])
+
+    assert log.looked_back_s == [60 + 600 + 15, 3600]
+
+
+class AgedLog(PostgresLog):
+    """A log that notes how far back it is asked for receipts."""
+
+    def __init__(self, pool: LogPool) -> None:
+        super().__init__(pool)
+        self.pool = pool
+        self.looked_back_s: list[float] = []
+
+    async def settled(
+        self, log_id: int, receipts: Sequence[bytes], *, within_s: float
+    ) -> set[bytes]:
+        self.looked_back_s.append(within_s)
+        return await super().settled(log_id, receipts, within_s=within_s)
+
+
+async def test_a_batch_that_has_a_name_counts_once_whenever_it_comes_again(
+    database_url: str,
+) -> None:
+    log_id, _ = await prepared(database_url, facts=[OPEN])
+    deps = deps_of(settings_for(database_url))
+    async with deliveries_on(deps, log_id) as deliveries:
+
+        async def appended_by(*group: Delivery) -> int:
+            before = (await deps.log.head(log_id)).position
+            await deliveries.take(group)
+            return (await deps.log.head(log_id)).position - before
+
+        first = await appended_by(batch_of("a", -60, 1), batch_of("a", -60, 2))
+        again = await appended_by(batch_of("a", -60, 3))
+        another = await appended_by(batch_of("b", -60, 4), batch_of("a", -61, 5))
+        nameless = await appended_by(batch_of(None, -60, 6), batch_of(None, -60, 7))
+
+    assert first == 1
+    assert again == 0, "long after the connect, without a flag, under another packet id"
+    assert another == 2, "another name, and other bytes"
+    assert nameless == 2

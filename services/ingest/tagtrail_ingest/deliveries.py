@@ -10,6 +10,7 @@ from typing import Final
 
 from tagtrail_ingest.adapters import Adapter, Message, Router, UnreadableError
 from tagtrail_ingest.confirmations import Answers, settled
+from tagtrail_ingest.doubt import Doubt
 from tagtrail_ingest.intake import Intake, Prepared, message_hash
 from tagtrail_ingest.mqtt import Delivery
 from tagtrail_ingest.quarantine import Quarantine, Unread
@@ -45,16 +46,17 @@ class _Group:
 class Deliveries:
     """Handles deliveries of one tenant's broker.
 
-    A message whose facts carry their own ids may come as often as it likes. Of others, within one
-    connection a redelivery has the packet id of its first copy. Across connections a receipt
-    (hash of topic and bytes, committed together with the facts) tells it: a flagged or early
-    message that finds a receipt from before this connection is the same message. Both are only
-    acknowledged. The DUP flag alone says nothing: nats-server also sets it on a first delivery
-    that it had held back because too many were unacknowledged.
+    A message whose facts carry their own ids or times may come as often as it likes, and so may,
+    within the window, a batch with a `batch_id`: equal bytes are the same batch. Of others, within
+    one connection a redelivery has the packet id of its first copy. Across connections a receipt
+    (hash of topic and bytes, committed together with the facts) tells it: a flagged message, or
+    one within the time of `Doubt`, that finds a receipt from before this connection is the same
+    message. Both are only acknowledged. The DUP flag alone says nothing: nats-server also sets it
+    on a first delivery that it had held back because too many were unacknowledged.
 
     When the broker came back after a crash, publishers repeat what it had taken without telling
-    them, and such a copy is a message of its own to the broker. So soon after a reconnect equal
-    bytes on the same topic count once, whether they are settled or not.
+    them, and such a copy is a message of its own to the broker. So after a reconnect, again within
+    the time of `Doubt`, equal bytes on the same topic count once, whether they are settled or not.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Deliveries:
         self._log = event_log
         self._window_s = window_s
         self._connection = 0
+        self._doubt = Doubt()
         self._by_packet_id: dict[int, bytes] = {}
         self._of_this_connection: OrderedDict[bytes, None] = OrderedDict()
         self._unclear: dict[int, _Ready] = {}
@@ -88,12 +91,14 @@ class Deliveries:
         """
         if deliveries[0].connection != self._connection:
             self._connection = deliveries[0].connection
+            self._doubt = Doubt()
             self._by_packet_id.clear()
             self._of_this_connection.clear()
         digests = [message_hash(d.topic, d.payload) for d in deliveries]
         group = _Group()
         for delivery, digest in await self._first_copies(group, deliveries, digests):
             self._prepare(group, delivery, digest)
+        await self._drop_named_repeats(group)
         await self._quarantine.keep(self._log_id, group.unread)
         for unread in group.unread:
             self._intake.refuse(
@@ -117,35 +122,59 @@ class Deliveries:
     async def _first_copies(
         self, group: _Group, deliveries: Sequence[Delivery], digests: Sequence[bytes]
     ) -> list[tuple[Delivery, bytes]]:
-        doubtful = list({h for d, h in zip(deliveries, digests, strict=True) if d.dup or d.early})
-        settled = (
-            await self._log.settled(self._log_id, doubtful, within_s=self._window_s)
-            if doubtful
-            else set()
-        )
+        doubt = self._doubt
+        doubt.note_backlog(deliveries)
+        settled = await self._settled_of(deliveries, digests)
         before = settled - self._of_this_connection.keys()
         in_group: dict[int, bytes] = {}
         first: list[tuple[Delivery, bytes]] = []
         for delivery, digest in zip(deliveries, digests, strict=True):
             mid = delivery.mid
             same_packet = digest in (self._by_packet_id.get(mid), in_group.get(mid))
-            if (
-                (delivery.dup and same_packet)
-                or ((delivery.dup or delivery.early) and digest in before)
-                or (delivery.resumed and digest in settled)
-            ):
-                self._intake.refuse(
-                    self._log_id, "mqtt", delivery.received_at, "message.redelivered"
-                )
-                group.answers.add_repeated(delivery.topic, delivery.payload, delivery.received_at)
+            copied = digest in before and doubt.covers(delivery)
+            resent = doubt.covers_resent(delivery)
+            if copied:
+                doubt.found_copy(delivery)
+            if copied or (delivery.dup and same_packet) or (resent and digest in settled):
+                self._refuse_repeated(group, delivery)
             else:
                 first.append((delivery, digest))
             before.discard(digest)
             if delivery.qos:
                 in_group[mid] = digest
-            if delivery.resumed:
+            if resent:
                 settled.add(digest)
         return first
+
+    async def _settled_of(
+        self, deliveries: Sequence[Delivery], digests: Sequence[bytes]
+    ) -> set[bytes]:
+        """Return which messages are settled, if any may be a copy: one copy puts all in doubt."""
+        doubt, newest = self._doubt, deliveries[-1]
+        if not any(doubt.covers(d) or doubt.covers_resent(d) for d in deliveries):
+            return set()
+        back_s = doubt.looks_back_s(newest, self._window_s)
+        return await self._log.settled(self._log_id, list(set(digests)), within_s=back_s)
+
+    def _refuse_repeated(self, group: _Group, delivery: Delivery) -> None:
+        self._intake.refuse(self._log_id, "mqtt", delivery.received_at, "message.redelivered")
+        group.answers.add_repeated(delivery.topic, delivery.payload, delivery.received_at)
+
+    async def _drop_named_repeats(self, group: _Group) -> None:
+        """Refuse batches whose own id says that they are settled, whenever they come again."""
+        named = {h for r in group.ready if r.prepared.batch_id is not None for h in r.receipts}
+        if not named:
+            return
+        known = await self._log.settled(self._log_id, list(named), within_s=self._window_s)
+        ready: list[_Ready] = []
+        for one in group.ready:
+            receipts = named.intersection(one.receipts)
+            if receipts & known:
+                self._refuse_repeated(group, one.delivery)
+            else:
+                ready.append(one)
+            known |= receipts
+        group.ready = ready
 
     def _prepare(self, group: _Group, delivery: Delivery, digest: bytes) -> None:
         unclear = self._unclear.get(id(delivery))

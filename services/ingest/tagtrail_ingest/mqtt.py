@@ -30,10 +30,6 @@ log = logging.getLogger(__name__)
 MOST_AT_ONCE: Final = 500
 """Messages handed over together: enough for one full batch of single readings."""
 
-AFTER_CONNECT_S: Final = 15.0
-"""Time after a connect in which messages count as possibly redelivered even without the DUP flag:
-a broker that was killed may have forgotten that it had delivered them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -44,7 +40,9 @@ class Delivery:
         payload: Its bytes.
         retained: Whether the broker replayed it from its store.
         dup: The broker says that it may have delivered it before.
-        early: It came soon after a connect, when even a copy may lack the DUP flag.
+        since_connect_s: Time from the connect until it came, seconds.
+        outage_s: Time that the broker was away before that connect, seconds; None = unknown, it is
+            the first connection of this process.
         received_at: When it came.
         mid: Packet id, for the acknowledgement.
         qos: Its quality of service.
@@ -55,16 +53,12 @@ class Delivery:
     payload: bytes
     retained: bool
     dup: bool
-    early: bool
+    since_connect_s: float
+    outage_s: float | None
     received_at: datetime
     mid: int
     qos: int
     connection: int
-
-    @property
-    def resumed(self) -> bool:
-        """Whether it came soon after the broker had gone away and come back."""
-        return self.early and self.connection > 1
 
 
 def is_level(name: str) -> bool:
@@ -109,7 +103,8 @@ class MqttSession:
         self._room = threading.Condition()
         self._wake = asyncio.Event()
         self._connection = 0
-        self._quiet_from = 0.0
+        self._connected_s = 0.0
+        self._broken_s: float | None = None
         self._stopped = False
         self._client_now: paho.Client | None = None
         self.connected = False
@@ -185,7 +180,7 @@ class MqttSession:
     def _client(self, loop: asyncio.AbstractEventLoop) -> paho.Client:
         client = client_of(self._url, self._client_id, clean=False, manual_ack=True)
         client.on_connect = self._on_connect(loop)
-        client.on_disconnect = self._on_disconnect
+        client.on_disconnect = self._on_disconnect(loop)
         client.on_message = self._on_message(loop)
         client.on_subscribe = self._on_subscribe
         return client
@@ -197,16 +192,21 @@ class MqttSession:
                 log.error("mqtt.refused", extra={"cause": str(reason)})
                 return
             self._connection += 1
-            self._quiet_from = loop.time() + AFTER_CONNECT_S
+            self._connected_s = loop.time()
             self.connected = True
             client.subscribe([(f, 1) for f in self._filters])
             log.info("mqtt.connected", extra={"client_id": self._client_id})
 
         return connected
 
-    def _on_disconnect(self, _client: paho.Client, *args: Any) -> None:
-        self.connected = False
-        log.warning("mqtt.disconnected", extra={"cause": str(args[2])})
+    def _on_disconnect(self, loop: asyncio.AbstractEventLoop) -> Any:
+        def disconnected(_client: paho.Client, *args: Any) -> None:
+            if self.connected:
+                self._broken_s = loop.time()
+            self.connected = False
+            log.warning("mqtt.disconnected", extra={"cause": str(args[2])})
+
+        return disconnected
 
     def _on_subscribe(self, client: paho.Client, *args: Any) -> None:
         refused = [f for f, code in zip(self._filters, args[2], strict=False) if code.is_failure]
@@ -221,14 +221,15 @@ class MqttSession:
                 while self._queued > self._queue_bytes and not self._stopped:
                     self._room.wait(1)
                 self._queued += len(message.payload)
-            early = loop.time() < self._quiet_from
+            connected_s, broken_s = self._connected_s, self._broken_s
             self._queue.append(
                 Delivery(
                     topic=message.topic,
                     payload=bytes(message.payload),
                     retained=message.retain,
                     dup=message.dup,
-                    early=early,
+                    since_connect_s=loop.time() - connected_s,
+                    outage_s=None if broken_s is None else connected_s - broken_s,
                     received_at=self._clock.now(),
                     mid=message.mid,
                     qos=message.qos,

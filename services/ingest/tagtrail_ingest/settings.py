@@ -40,7 +40,7 @@ class IngestSettings(BaseSettings):
     )
     redelivery_window_s: float = Field(
         default=120.0, ge=5, description="Seconds in which the same bytes on the same topic, redelivered by "
-        "the broker, are the same message.",
+        "the broker, are the same message; after an outage they count from its begin.",
     )  # fmt: skip
     mqtt_queue_bytes: int = Field(
         default=33_554_432, ge=65_536, description="Bytes of MQTT messages waiting for their commit before "
