@@ -2,7 +2,9 @@
 
 `python -m bench.edge_filter --json` plays F1 twice through locate: as heard, and with a filter in
 each of the four gateways. Items that the filter lets out arrive with the delay of the readings
-that they stand for, and of batching.
+that they stand for, and of batching. `--survey map` gives the hall the radio map of
+`tagtrail bench zones`; `--yardstick` says how much dwell moves when nothing but chance differs:
+every second advert is lost, and nothing is filtered.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import gzip
 import json
 import math
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +23,8 @@ from typing import Any, Final
 
 import msgspec
 
+from bench.edge_dwell import accuracy, dwell_figures, false_doubts, located
+from tagtrail.benchmarks.zones import SURVEYS, surveyed
 from tagtrail.simulator.direct import DirectLog
 from tagtrail.simulator.scenario import Scenario, f1, quiet
 from tagtrail.simulator.world import World
@@ -27,23 +32,17 @@ from tagtrail_agent.filtering import EdgeFilter, Rules, Traits, default_rules
 from tagtrail_agent.readings import Reading
 from tagtrail_kernel.clock import uuid8
 from tagtrail_kernel.envelope import Envelope, Recorded, seal
-from tagtrail_kernel.events.places import TagPresenceChanged, TagZoneChanged
-from tagtrail_kernel.events.registrations import TagRegistered
+from tagtrail_kernel.events.registrations import ConfigChanged, TagRegistered
 from tagtrail_kernel.events.sightings import TagSighted
-from tagtrail_locate.core.engine import Engine
+from tagtrail_locate.core.calibration_config import SECTION, values_of
 
 BATCH_S: Final = {"transit": 5.0, "storage": 60.0}
 """Time that items wait to be sent together, seconds; where nothing moves nobody is in a hurry."""
 LINK_S: Final = 0.2
 """From the gateway to the log, seconds."""
-SAMPLE_S: Final = 5
-"""Zones are compared with the truth this often, seconds."""
-SETTLED_S: Final = 30
-"""... from this time on, seconds."""
 STEADY_S: Final = {"transit": 200.0, "storage": 1000.0}
 """What is sent is counted from here on, seconds: an agent starts once, and not every few minutes."""
 DAY_S: Final = 86_400.0
-DOUBTS: Final = ("overdue", "missing")
 STORAGE_INTERVAL_S: Final = 900.0
 """What a tag in storage mode is registered with, so that the server expects what the filter sends."""
 
@@ -52,22 +51,6 @@ BUDGETS: Final = {"transit": 750_000, "storage": 25_000}
 
 Figures = dict[str, Any]
 """What was measured, by name."""
-
-Zones = dict[str, list[tuple[float, str | None]]]
-"""Per tag, since when (seconds after the start) it is said to be in which zone."""
-
-
-@dataclass(slots=True)
-class Located:
-    """What locate said.
-
-    Attributes:
-        zones: Confirmed zones.
-        doubts: (time in seconds after the start, tag) of every "overdue" and "missing".
-    """
-
-    zones: Zones
-    doubts: list[tuple[float, str]]
 
 
 @dataclass(slots=True)
@@ -114,10 +97,43 @@ class Played:
         return {a.tag_id: a.mac for a in assets}
 
 
-def played(scenario: Scenario) -> Played:
-    """Play a scenario."""
+def played(scenario: Scenario, survey: str = "plan") -> Played:
+    """Play a scenario.
+
+    Args:
+        scenario: What is played.
+        survey: One of `SURVEYS`: what is known of the hall before the first sighting.
+    """
     world = World(scenario)
-    return Played(world, list(DirectLog(world).events()))
+    how, log = SURVEYS[survey], list(DirectLog(world).events())
+    if how is None:
+        return Played(world, log)
+    first = next(n for n, event in enumerate(log) if event.type == "tag.sighted")
+    calibration = values_of(surveyed(World(scenario), how))
+    site_id, start = world.sites[0].site.site_id, scenario.start_at
+    fact = Envelope(
+        id=uuid8(start, b"survey"), subject="survey", source="bench", occurred_at=start,
+        data=ConfigChanged(section=SECTION + site_id, values=calibration),
+    )  # fmt: skip
+    mapped = recorded(first + 1, log[first].recorded_at, fact)
+    return Played(world, numbered([*log[:first], mapped, *log[first:]]))
+
+
+def numbered(log: Sequence[Recorded]) -> list[Recorded]:
+    """Return a log whose positions are dense again."""
+    return [
+        Recorded(n, e.recorded_at, e.id, e.subject, e.type, e.body) for n, e in enumerate(log, 1)
+    ]
+
+
+def halved(log: Sequence[Recorded]) -> list[Recorded]:
+    """Return a log in which every second advert was lost, by chance, at all gateways alike."""
+
+    def is_lost(event: Recorded) -> bool:
+        moment = f"{event.subject}/{event.envelope.occurred_at:%H:%M:%S}"
+        return event.type == "tag.sighted" and zlib.crc32(moment.encode()) % 2 == 1
+
+    return numbered([event for event in log if not is_lost(event)])
 
 
 # -- the gateways
@@ -253,103 +269,14 @@ def recorded(position: int, at: datetime, fact: Envelope) -> Recorded:
     return Recorded(position, at, fact.id, fact.subject, sealed.type, sealed.body)
 
 
-# -- the server
-
-
-def located(log: Sequence[Recorded], start: datetime) -> Located:
-    """Fold a log with locate."""
-    engine, zones = Engine(), defaultdict[str, list[tuple[float, str | None]]](list)
-    doubts: list[tuple[float, str]] = []
-    for n in range(0, len(log), 500):
-        engine.apply(log[n : n + 500])
-        for fact in engine.taken().facts:
-            at_s = (fact.occurred_at - start).total_seconds()
-            if isinstance(fact.data, TagZoneChanged):
-                zones[fact.data.tag_id].append((at_s, fact.data.zone_id))
-            elif isinstance(fact.data, TagPresenceChanged) and fact.data.state in DOUBTS:
-                doubts.append((at_s, fact.data.tag_id))
-    for changes in zones.values():
-        changes.sort(key=lambda c: c[0])
-    return Located(dict(zones), doubts)
-
-
-def false_doubts(world: World, said: Located) -> int:
-    """Return how often a tag that is on site with a living battery was called overdue or missing."""
-    end_s, dead = world.scenario.duration_s, world.truth.dead_tags
-    return sum(
-        world.truth.zone_at(tag, at_s) is not None and at_s <= dead.get(tag, end_s)
-        for at_s, tag in said.doubts
-    )
-
-
-def accuracy(world: World, zones: Zones) -> float:
-    """Return the share of (tag, moment) at which the zone is the true one.
-
-    For tags that are on site with a living battery.
-    """
-    right = total = 0
-    end_s, dead = int(world.scenario.duration_s), world.truth.dead_tags
-    for tag in world.truth.tag_ids:
-        changes, n, zone = zones.get(tag, []), 0, None
-        for second in range(SETTLED_S, end_s, SAMPLE_S):
-            while n < len(changes) and changes[n][0] <= second:
-                zone = changes[n][1]
-                n += 1
-            true = world.truth.zone_at(tag, second)
-            if true is not None and second <= dead.get(tag, end_s):
-                total += 1
-                right += zone == true
-    return right / total
-
-
-def dwell(zones: Zones, end_s: float) -> dict[tuple[str, str], float]:
-    """Return how long each tag was in each zone, seconds."""
-    found: dict[tuple[str, str], float] = defaultdict(float)
-    for tag, changes in zones.items():
-        ends = [at_s for at_s, _ in changes[1:]] + [end_s]
-        for (from_s, zone), until_s in zip(changes, ends, strict=True):
-            if zone is not None:
-                found[tag, zone] += max(until_s - max(from_s, 0.0), 0.0)
-    return dict(found)
-
-
-def true_dwell(world: World) -> dict[tuple[str, str], float]:
-    """Return how long each tag really was in each zone, seconds."""
-    end_s = world.scenario.duration_s
-    stays = {t: [(s.from_s, s.zone_id) for s in world.truth.stays(t)] for t in world.truth.tag_ids}
-    return dwell(stays, end_s)
-
-
-def by_zone(stays: Mapping[tuple[str, str], float]) -> dict[str, float]:
-    """Return dwell summed over tags, by zone, seconds."""
-    found: dict[str, float] = defaultdict(float)
-    for (_, zone), seconds in stays.items():
-        found[zone] += seconds
-    return dict(found)
-
-
-def change_pct(before: Mapping[Any, float], after: Mapping[Any, float]) -> float:
-    """Return the time that moved from one cell to another, in percent of all time."""
-    moved = sum(abs(after.get(k, 0.0) - before.get(k, 0.0)) for k in {*before, *after})
-    return 100.0 * moved / 2 / max(sum(before.values()), 1e-9)
-
-
 # -- figures
-
-
-def figures(scenario: Scenario, traits: Traits, rules: Rules | None = None) -> Figures:
-    """Play a scenario with and without filters and compare."""
-    return compare(played(scenario), traits, rules)
 
 
 def compare(run: Played, traits: Traits, rules: Rules | None = None) -> Figures:
     """Compare a run as heard with the same run through filters."""
     world, start = run.world, run.world.scenario.start_at
-    end_s = world.scenario.duration_s
     thinned, sent = filtered(run, traits, rules)
-    as_heard, with_edge = located(run.log, start), located(thinned, start)
-    plain, edge = as_heard.zones, with_edge.zones
-    before, after, true = dwell(plain, end_s), dwell(edge, end_s), true_dwell(world)
+    plain, edge = located(run.log, start), located(thinned, start)
     tag_days = run.tag_days(traits.mode or "storage")
     return {
         "adverts_heard": sent.heard,
@@ -362,18 +289,22 @@ def compare(run: Played, traits: Traits, rules: Rules | None = None) -> Figures:
         "bytes_per_tag_day": round(sent.raw_bytes / tag_days),
         "gzip_bytes_per_tag_day": round(sent.gzip_bytes / tag_days),
         "gzip_bytes_per_item": round(sent.gzip_bytes / sent.items, 1),
-        "zone_accuracy_plain": round(accuracy(world, plain), 4),
-        "zone_accuracy_filtered": round(accuracy(world, edge), 4),
-        "dwell_change_by_zone_pct": round(change_pct(by_zone(before), by_zone(after)), 3),
-        "dwell_change_by_tag_pct": round(change_pct(before, after), 3),
-        "dwell_error_plain_pct": round(change_pct(true, before), 3),
-        "dwell_error_filtered_pct": round(change_pct(true, after), 3),
-        "zone_changes_plain": sum(len(c) for c in plain.values()),
-        "zone_changes_filtered": sum(len(c) for c in edge.values()),
-        "false_doubts_plain": false_doubts(world, as_heard),
-        "false_doubts_filtered": false_doubts(world, with_edge),
+        "zone_accuracy_plain": round(accuracy(world, plain.zones), 4),
+        "zone_accuracy_filtered": round(accuracy(world, edge.zones), 4),
+        **dwell_figures(world, plain, edge),
+        "zone_changes_plain": sum(len(c) for c in plain.zones.values()),
+        "zone_changes_filtered": sum(len(c) for c in edge.zones.values()),
+        "false_doubts_plain": false_doubts(world, plain),
+        "false_doubts_filtered": false_doubts(world, edge),
         "filter_us_per_advert": round(1e6 * sent.cpu_s / sent.counts["in"], 1),
     }  # fmt: skip
+
+
+def yardstick(run: Played) -> Figures:
+    """Return how much dwell moves when every second advert is lost and nothing is filtered."""
+    start = run.world.scenario.start_at
+    figures = dwell_figures(run.world, located(run.log, start), located(halved(run.log), start))
+    return {f"chance_{name}": value for name, value in figures.items() if "change" in name}
 
 
 TRANSIT: Final = Traits("simulated", "transit", 1.0)
@@ -403,6 +334,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--seconds", type=float, default=3600.0, help="simulated time")
     parser.add_argument("--mode", choices=("transit", "storage"), action="append")
+    parser.add_argument("--survey", choices=tuple(SURVEYS), default="plan")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--yardstick", action="store_true", help="also lose every second advert")
     arguments = parser.parse_args()
     whole = arguments.seconds == 3600.0
     scenarios = {
@@ -412,7 +346,8 @@ def main() -> None:
     found = {}
     for mode in arguments.mode or list(scenarios):
         scenario, traits = scenarios[mode]
-        found[mode] = figures(scenario, traits)
+        run = played(replace(scenario, seed=arguments.seed), arguments.survey)
+        found[mode] = compare(run, traits) | (yardstick(run) if arguments.yardstick else {})
     if arguments.json:
         print(json.dumps({"at": spelled(datetime.now(UTC)), **found}))
         return
