@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import ssl
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -80,6 +81,7 @@ class MqttSession:
             UnavailableError the same objects are handed over again, perhaps with more.
         clock: For `received_at`.
         queue_bytes: Bytes waiting before reading from the broker pauses.
+        ca_file: Certificates (PEM) by which an mqtts:// broker is trusted; empty = the system's.
     """
 
     def __init__(
@@ -91,8 +93,9 @@ class MqttSession:
         handle: Handle,
         clock: Clock,
         queue_bytes: int,
+        ca_file: str = "",
     ) -> None:
-        self._url = url
+        self._url, self._ca_file = url, ca_file
         self._client_id = client_id
         self._filters = filters
         self._handle = handle
@@ -178,9 +181,12 @@ class MqttSession:
             self._room.notify_all()
 
     def _client(self, loop: asyncio.AbstractEventLoop) -> paho.Client:
-        client = client_of(self._url, self._client_id, clean=False, manual_ack=True)
+        client = client_of(
+            self._url, self._client_id, clean=False, manual_ack=True, ca_file=self._ca_file
+        )
         client.on_connect = self._on_connect(loop)
         client.on_disconnect = self._on_disconnect(loop)
+        client.on_connect_fail = self._on_connect_fail
         client.on_message = self._on_message(loop)
         client.on_subscribe = self._on_subscribe
         return client
@@ -198,6 +204,10 @@ class MqttSession:
             log.info("mqtt.connected", extra={"client_id": self._client_id})
 
         return connected
+
+    def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
+        """No broker there, or one that is not trusted; paho tries again, and does not say why."""
+        log.warning("mqtt.unreachable", extra={"client_id": self._client_id})
 
     def _on_disconnect(self, loop: asyncio.AbstractEventLoop) -> Any:
         def disconnected(_client: paho.Client, *args: Any) -> None:
@@ -243,12 +253,24 @@ class MqttSession:
 
 
 def client_of(
-    url: str, client_id: str, *, clean: bool = True, manual_ack: bool = False
+    url: str,
+    client_id: str,
+    *,
+    clean: bool = True,
+    manual_ack: bool = False,
+    ca_file: str = "",
 ) -> paho.Client:
     """Return a paho client (MQTT 3.1.1) with the address's credentials.
 
+    Args:
+        url: mqtt:// or mqtts://user:password@host:port.
+        client_id: Name of the session.
+        clean: Whether the broker forgets the session when the connection ends.
+        manual_ack: Whether the caller acknowledges what it received.
+        ca_file: Certificates (PEM) by which an mqtts:// broker is trusted; empty = the system's.
+
     Raises:
-        SettingsError: the address is not mqtt:// or mqtts://.
+        SettingsError: the address is not mqtt:// or mqtts://, or the file cannot be used.
     """
     address = urlsplit(url)
     if address.scheme not in ("mqtt", "mqtts"):
@@ -262,6 +284,30 @@ def client_of(
     if address.username:
         client.username_pw_set(unquote(address.username), unquote(address.password or ""))
     if address.scheme == "mqtts":
-        client.tls_set()
+        _trust(client, ca_file)
     client.reconnect_delay_set(1, 10)
     return client
+
+
+def _trust(client: paho.Client, ca_file: str) -> None:
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        raise SettingsError(
+            f"TAGTRAIL_INGEST_MQTT_CA_FILE: {ca_file}: {error}; name a file of PEM certificates that "
+            "the service may read"
+        ) from error
+    context.sslsocket_class = _ClosingSocket
+    client.tls_set_context(context)
+
+
+class _ClosingSocket(ssl.SSLSocket):
+    """Closes itself when the broker is not trusted; paho would leave it open, one for each try."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """See `ssl.SSLSocket.do_handshake`."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise

@@ -53,8 +53,8 @@ class Relay(Projection):
     name = "relay"
     families = RELAYED
 
-    def __init__(self, url: str, client_id: str) -> None:
-        self._url = url
+    def __init__(self, url: str, client_id: str, ca_file: str = "") -> None:
+        self._url, self._ca_file = url, ca_file
         self._client_id = client_id
         self._client: paho.Client | None = None
 
@@ -86,7 +86,7 @@ class Relay(Projection):
 
     async def _connected(self) -> paho.Client:
         if self._client is None:
-            self._client = client_of(self._url, f"{self._client_id}-relay")
+            self._client = client_of(self._url, f"{self._client_id}-relay", ca_file=self._ca_file)
             try:
                 self._client.connect_async(*_address(self._url), keepalive=30)
             except OSError as error:

@@ -7,6 +7,7 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Final
 
 import msgspec
 
@@ -17,7 +18,7 @@ from tagtrail_ingest.deliveries import Deliveries
 from tagtrail_ingest.directory import Directory
 from tagtrail_ingest.enrolment import Enrolments
 from tagtrail_ingest.intake import Intake
-from tagtrail_ingest.mqtt import MqttSession, is_level
+from tagtrail_ingest.mqtt import MqttSession, client_of, is_level
 from tagtrail_ingest.quarantine import Quarantine
 from tagtrail_ingest.relay import Relay
 from tagtrail_ingest.settings import IngestSettings
@@ -37,6 +38,10 @@ from tagtrail_kernel.wiring import Deps, Service, supervise
 
 log = logging.getLogger(__name__)
 NAME = "ingest"
+
+WHEELS_KEPT: Final = timedelta(days=1)
+"""A wheel stays for so long whatever becomes of its update: an order to stop may be taken back by
+putting the same one out again."""
 
 
 class TopicRuleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +78,7 @@ class Ingest:
         )
         self.intake = Intake(deps.log, self.appender, self.tallies, deps.clock, deps.ids)
         self.quarantine = Quarantine(database)
+        self.updates = UpdateStore(database)
         self.router = Router(topic_rules(settings.topic_rules))
         self._leadership = Leadership(database)
         self.partners = Partners(
@@ -142,6 +148,19 @@ class Ingest:
                         )
             await asyncio.sleep(3600)
 
+    async def prune_wheels(self) -> None:
+        """Keep no wheel of an update that is stopped or replaced; looks every hour."""
+        while True:
+            for tenant in await self.deps.access.tenants():
+                directory = self.intake.directory(tenant.log_id)
+                await self.intake.catch_up(directory)
+                needed = directory.update.sha256 if directory.update is not None else None
+                before = self.deps.clock.now() - WHEELS_KEPT
+                gone = await self.updates.prune_wheels(tenant.log_id, needed, before)
+                if gone:
+                    log.info("wheels.pruned", extra={"log_id": tenant.log_id, "count": gone})
+            await asyncio.sleep(3600)
+
     async def hold_mqtt_session(self) -> None:
         """Take sightings from the broker while this process is the one that may."""
         log_id = await self._mqtt_tenant()
@@ -164,6 +183,7 @@ class Ingest:
             handle=deliveries.take,
             clock=self.deps.clock,
             queue_bytes=self.settings.mqtt_queue_bytes,
+            ca_file=self.settings.mqtt_ca_file,
         )
         try:
             await self._session.run(lambda: self._leadership.holds(name, log_id))
@@ -217,8 +237,10 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
     """Build the service on the given ports.
 
     Raises:
-        SettingsError: a topic rule is wrong.
+        SettingsError: a topic rule is wrong, or the broker's address or certificates.
     """
+    if deps.settings.mqtt_url:
+        client_of(deps.settings.mqtt_url, "", ca_file=settings.mqtt_ca_file)  # wrong ones show here
     ingest = Ingest(deps, settings)
     state = State(
         settings=settings,
@@ -232,7 +254,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         tallies=ingest.tallies,
         router=ingest.router,
         enrolments=Enrolments(deps.database_of(NAME)),
-        updates=UpdateStore(deps.database_of(NAME)),
+        updates=ingest.updates,
         partners=ingest.partners,
         access=deps.access,
         mqtt_connected=ingest.mqtt_connected,
@@ -243,6 +265,7 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         ingest.tallies.write_tallies,
         ingest.follow_directories,
         ingest.prune_quarantine,
+        ingest.prune_wheels,
     ]
     projections: list[Callable[[], Projection]] = [
         Updates,
@@ -254,7 +277,9 @@ def build(deps: Deps, settings: IngestSettings) -> Service:
         tasks += [ingest.hold_mqtt_session, ingest.announce_configurations]
         if settings.relay:
             projections.append(
-                functools.partial(Relay, deps.settings.mqtt_url, settings.mqtt_client_id)
+                functools.partial(
+                    Relay, deps.settings.mqtt_url, settings.mqtt_client_id, settings.mqtt_ca_file
+                )
             )
     return Service(
         name=NAME,

@@ -19,6 +19,11 @@ class IngestSettings(BaseSettings):
         default="tagtrail-ingest",
         description="MQTT client id of the persistent session; shared by replicas.",
     )
+    mqtt_ca_file: str = Field(
+        default="",
+        description="File of certificates (PEM) by whose authority an mqtts:// broker is trusted; empty = "
+        "the system's.",
+    )
     mqtt_filters: str = Field(
         default="#",
         description="Comma-separated topic filters to subscribe to; `rules` subscribes to the topic "
