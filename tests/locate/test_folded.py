@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Sequence
 
 import pytest
-from tests.support.locate_scene import Scene, envelope, sighting, two_zones
+from tests.support.locate_scene import Scene, alive, envelope, sighting, two_zones
 
 from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.events.registrations import TagRegistered
@@ -96,7 +96,7 @@ def test_the_evidence_of_an_item_is_that_of_its_readings() -> None:
     readings = heard(105, [(0, "a")])
     plain, edge = Scene(two_zones()), Scene(two_zones())
 
-    plain.give(passed(readings))
+    plain.give([*passed(readings), alive(111.0, "gw-a")])
     edge.give(folded(readings, 21.0))
 
     kept = []

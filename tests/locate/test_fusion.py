@@ -18,6 +18,7 @@ from tagtrail_kernel.events.registrations import (
     ZoneRetired,
 )
 from tagtrail_kernel.events.sightings import TagPositionReported, TagZoneReported
+from tagtrail_locate.core.calm import GATHER_S
 
 ANCHORS = {"u1": (0.0, 0.0), "u2": (20.0, 0.0), "u3": (20.0, 10.0), "u4": (0.0, 10.0)}
 
@@ -87,7 +88,7 @@ def test_s17_after_three_minutes_the_gateways_decide_again() -> None:
     scene.give(near_b(61, 250))
 
     assert [zone for _, zone in scene.changes][-3:] == ["b", "a", "b"]
-    assert scene.changes[-1][0] == pytest.approx(241.0)
+    assert 241.0 <= scene.changes[-1][0] <= 242.0 + GATHER_S
     assert told(scene)["reason"] == "only_source"
     assert "too old or undecided: tap, portal read or phone scan" in told(scene)["because"]
 

@@ -14,6 +14,7 @@ from tagtrail_kernel.envelope import Envelope
 from tagtrail_kernel.events.places import TagZoneChanged
 from tagtrail_kernel.testing.deps import START
 from tagtrail_locate.core import engine as engine_module
+from tagtrail_locate.core.calm import GATHER_S
 from tagtrail_locate.core.state import pack
 from tagtrail_locate.projection import Places
 
@@ -37,7 +38,7 @@ async def test_a_move_is_in_the_tables_the_log_and_the_api(desk: LocateDesk) -> 
     listed = await desk.get("/v1/places", zone_id="b")
 
     assert (place["zone_id"], place["site_id"], place["method"]) == ("b", "hall", "ble_zone")
-    assert place["age_s"] == pytest.approx(1.9, abs=1.0)
+    assert 1.0 <= place["age_s"] <= 3.0 + GATHER_S
     assert place["accuracy_m"] >= 3.0
     assert place["as_of_position"] == listed["as_of_position"] >= 245
     assert [(i["from_zone_id"], i["zone_id"]) for i in history["items"]] == [

@@ -47,7 +47,7 @@ class Places(Projection):
 
     name: ClassVar[str] = NAME
     families: ClassVar[Family] = FAMILIES
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tables: ClassVar[tuple[str, ...]] = (
         "place", "place_history", "presence", "gateway", "snapshot",
     )  # fmt: skip

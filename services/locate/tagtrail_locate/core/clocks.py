@@ -240,13 +240,16 @@ class Clocks:
     Args:
         state: Its gateways, watermarks, tags that wait and tags whose silence is watched give
             the clocks that an engine would have that never stopped.
+
+    Attributes:
+        believed_s: Times up to this one are believed of a gateway whose clock was right so far.
     """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.posts: dict[str, Post] = {}
         self.sites: dict[str, Clock] = {}
-        self._recorded_s = 0.0
+        self.believed_s = self._recorded_s = 0.0
         for gateway in state.gateways.values():
             self.posts[gateway.gateway_id] = Post(gateway, self.of(gateway.site_id or ""))
         for tag in state.tags.values():
@@ -301,6 +304,7 @@ class Clocks:
 
         Nothing may be under way: zones are given up after other times from now on.
         """
+        self.believed_s = 0.0
         for post in self.posts.values():
             post.counts = None
         timeout_s = self._state.registry.thresholds.least_timeout_s
@@ -329,6 +333,7 @@ class Clocks:
         limit = self._state.registry.thresholds.clock_ahead_s
         if at_s - self._recorded_s > limit:  # times of recording never decrease
             self._recorded_s = event.recorded_at.timestamp()
+        self.believed_s = self._recorded_s + limit
         if at_s - self._recorded_s > limit:
             others = [g.last_s for g in self._state.gateways.values() if g is not gateway]
             newest_s = max(others, default=0.0)

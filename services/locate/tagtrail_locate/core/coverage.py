@@ -16,7 +16,8 @@ from tagtrail_locate.core import ears
 from tagtrail_locate.core.hearing import Reception, ZoneHearing
 
 if TYPE_CHECKING:
-    from tagtrail_locate.core.state import GatewayState, Reading, State, TagState
+    from tagtrail_locate.core.readings import Reading
+    from tagtrail_locate.core.state import GatewayState, State, TagState
 
 HALF_LIFE: Final = 32.0
 """Adverts after which what was learned of a tag counts half: a tag that moved is known anew soon."""
@@ -61,6 +62,11 @@ def note(tag: TagState, readings: Sequence[Reading]) -> None:
     habits = tag.habits
     counts, since_s = habits.counts, habits.since_s
     slack_s = min(0.5 * tag.interval_s, SAME_ADVERT_S)
+    if since_s is not None and not tag.span_s and readings[0][0] >= since_s - slack_s:
+        for reading in readings:
+            name = reading[1]
+            counts[name] = counts.get(name, 0) + 1
+        return
     for at_s, name, _, _, count, span_s in readings:
         if since_s is None:
             since_s = habits.since_s = at_s

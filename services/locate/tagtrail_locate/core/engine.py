@@ -8,12 +8,15 @@ the events were cut into batches can not show in anything that comes out.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_locate.core import answers, batteries, ears, folds, sources, zones
-from tagtrail_locate.core.clocks import Clock, Clocks, Post
+from tagtrail_locate.core.calm import GATHER_S, LONGEST_GAP_S
+from tagtrail_locate.core.clocks import SLACK_S, Clock, Clocks, Post
 from tagtrail_locate.core.coverage import Lesson
 from tagtrail_locate.core.effects import Effects
 from tagtrail_locate.core.evaluation import Evaluator
@@ -30,11 +33,12 @@ from tagtrail_locate.core.facts import (
     read,
     read_sighting,
 )
-from tagtrail_locate.core.jobs import Job, Listeners, choir_s, is_complete
+from tagtrail_locate.core.jobs import STEP_S, Job, Listeners, choir_s, has_moved, is_complete
 from tagtrail_locate.core.levels import level_of, shift_of
+from tagtrail_locate.core.readings import Reading
 from tagtrail_locate.core.registering import REGISTRATIONS, Registering
 from tagtrail_locate.core.silence import Silence
-from tagtrail_locate.core.state import TELLING_TAGS, Reading, State, TagState, pack
+from tagtrail_locate.core.state import TELLING_TAGS, State, TagState, pack
 
 SNAPSHOT_EVERY: Final = 131_072
 """Positions between snapshots: replaying as many takes about two seconds at start."""
@@ -189,7 +193,9 @@ class Engine:
         post = self._posts.get(fact.gateway_id)
         if post is None or (fact.site_id is not None and fact.site_id != post.site_id):
             post = self._post(fact.gateway_id, fact.site_id, at_s)
-        at_s = self._clocks.believed(event, post, at_s)
+        gateway = post.gateway
+        if gateway.ahead_s is not None or gateway.skew_s or at_s > self._clocks.believed_s:
+            at_s = self._clocks.believed(event, post, at_s)
         self._hear(event, post, at_s, fact.tag_id)
         tag = self._tags.get(fact.tag_id)
         if tag is None:
@@ -203,7 +209,10 @@ class Engine:
             self._follow(event, at_s, fact, post)
         clock = post.clock
         due, checks = clock.due, clock.checks
-        if (due and clock.is_ready(due[0][0])) or (checks and checks[0][0] <= clock.newest_s):
+        newest_s = clock.newest_s
+        if (due and due[0][0] <= newest_s - SLACK_S and clock.is_ready(due[0][0])) or (
+            checks and checks[0][0] <= newest_s
+        ):
             self._advance(event, clock)
         elif clock.expiries:
             self._expire(event, clock)
@@ -227,21 +236,50 @@ class Engine:
         event_id = event.id
         samples = fact.samples
         count, span_s = folds.ALONE if samples is None else folds.fold_of(samples, fact.interval_ms)
-        reading = (at_s, post.name, level or 0.0, event_id.bytes, count, span_s)
+        reading = (at_s, post.name, level or 0.0, event_id, count, span_s)
         if level is None or not post.counts:
             self._settled(tag)
             self._note_heard(event, tag, [reading], post.site_id)
             tag.now_s = max(tag.now_s, at_s)
             self._settle(event, tag)
             return
-        waits = tag.waits
+        self._wait(event, at_s, post, tag, reading)
+
+    def _wait(
+        self, event: Recorded, at_s: float, post: Post, tag: TagState, reading: Reading
+    ) -> None:
+        """Let a reading wait, or have the tag looked at if it is the last one of an advert."""
+        waits, calm, clock = tag.waits, tag.calm, post.clock
+        if calm.gathers and at_s <= calm.until_s:
+            self._look(event, tag, clock, [reading], (event.position, event.id))
+            return
+        gathered = calm.gathers
+        calm.heed(post.name, reading[2])
+        if reading[5]:
+            calm.rouse()
+        if calm.gathers:
+            if tag.waits_s is not None and at_s > tag.waits_s:
+                calm.later.append(reading)
+                calm.later_position, calm.later_event = event.position, event.id
+                return
+            due_s = at_s + GATHER_S
+        else:
+            if gathered:
+                waits += calm.later
+                calm.later, calm.roused_s = [], at_s
+            due_s = at_s
         waits.append(reading)
-        tag.waits_position, tag.waits_event = event.position, event_id
-        if tag.presence != "present" or (len(waits) >= tag.choir and is_complete(waits, tag.choir)):
-            self._fall_due(event, tag, post.clock)
-        elif tag.waits_s is None or at_s < tag.waits_s:
-            tag.waits_s, tag.waits_at = at_s, post.clock.site_id
-            heapq.heappush(post.clock.due, (at_s, tag.tag_id))
+        tag.waits_position, tag.waits_event = event.position, event.id
+        ready = not calm.gathers and len(waits) >= tag.choir
+        if tag.presence != "present" or (ready and is_complete(waits, tag.choir, at_s)):
+            self._fall_due(event, tag, clock)
+        elif tag.waits_s is None or due_s < tag.waits_s:
+            self._await(tag, due_s, clock)
+
+    def _await(self, tag: TagState, due_s: float, clock: Clock) -> None:
+        """Have a tag looked at when its site's time has come that far."""
+        tag.waits_s, tag.waits_at = due_s, clock.site_id
+        heapq.heappush(clock.due, (due_s, tag.tag_id))
 
     def _look_up(self, post: Post) -> None:
         """Look up what the configuration says of a gateway's readings."""
@@ -252,31 +290,69 @@ class Engine:
             post.clock.lasts[post.index] = post.gateway.last_s
 
     def _fall_due(self, event: Recorded, tag: TagState, clock: Clock) -> None:
-        """Make a job of the readings that wait."""
-        waits, due = tag.waits, clock.due
+        """Have a tag looked at with the readings that wait."""
+        waits, due, calm = tag.waits, clock.due, tag.calm
         if due and due[0][1] == tag.tag_id:
             heapq.heappop(due)
+        gathered_s = calm.roused_s - STEP_S if calm.roused_s else None
+        calm.roused_s = 0.0
+        if calm.gathers and tag.waits_s is not None:
+            self._settled(tag)
+            if not (moved := has_moved(tag)):
+                gathered_s = min(tag.waits_s, clock.newest_s)
+            if moved or tag.radio.candidate_count > 0:
+                calm.rouse()
+        if gathered_s is not None:
+            calm.until_s = max(gathered_s, calm.until_s)
+        caused = tag.waits_position, tag.waits_event
+        later, calm.later = calm.later, []
+        tag.waits, tag.waits_s = later, None
+        self._look(event, tag, clock, waits, caused, gathered_s)
+        gap_s = tag.gaps_s[-1] if tag.gaps_s else math.inf
+        calm.looked(able=gap_s <= LONGEST_GAP_S and not self.state.registry.thresholds.lag_s)
+        if later:
+            tag.waits_position, tag.waits_event = calm.later_position, calm.later_event
+            first_s = min(later)[0]
+            self._await(tag, first_s + GATHER_S if calm.gathers else first_s, clock)
+
+    def _look(
+        self, event: Recorded, tag: TagState, clock: Clock, waits: list[Reading],
+        caused: tuple[int, UUID], gathered_s: float | None = None,
+    ) -> None:  # fmt: skip
+        """Make a job of readings.
+
+        Args:
+            event: With which it is due.
+            tag: The tag.
+            clock: Of the gateways that heard it.
+            waits: The readings.
+            caused: Position and id of the newest event by arrival among them.
+            gathered_s: Time up to which they are one look at a calm tag; None if it is not calm.
+        """
+        waits.sort()
         self._note_heard(event, tag, waits, clock.site_id or None)
         self.effects.order = order = self.effects.order + 1
-        newest_s = max(waits)[0]
+        newest_s = waits[-1][0]
         if newest_s > tag.sought_s:
             silent_s = newest_s - tag.sought_s
             least_s = self.state.registry.thresholds.lapse_s
             if silent_s > least_s and silent_s > sources.lapse_s(self.state, tag):
-                tag.settle_s = min(waits)[0]
+                tag.settle_s = waits[0][0]
+                tag.calm.rouse()
             tag.sought_s = newest_s
         lately_s = newest_s - choir_s(tag)
         tag.choir = len([1 for heard_s in tag.heard.values() if heard_s > lately_s])
         cause = answers.Cause(
-            order, event.position, tag.waits_position, tag.waits_event, clock.site_id,
+            order, event.position, *caused, clock.site_id,
             tag.last_heard_s or newest_s, tag.interval_s,
         )  # fmt: skip
         ears = Listeners(clock.names, clock.lasts[:], clock.resumed[:], clock.lonely[:])
-        self._jobs.append(Job(order, tag, clock.site_id, waits, cause, ears, tag.settle_s))
+        self._jobs.append(
+            Job(order, tag, clock.site_id, waits, cause, ears, tag.settle_s, gathered_s)
+        )
         timeout_s = self._clocks.timeout_s
         if timeout_s is not None:
             clock.expect(tag.tag_id, tag.sought_s + timeout_s)
-        tag.waits, tag.waits_s = [], None
         self._owing.add(tag.tag_id)
 
     def _settled(self, tag: TagState) -> None:
@@ -290,9 +366,7 @@ class Engine:
             return
         tag = self.state.tags.get(fact.tag_id)
         if isinstance(fact, Absence):
-            if tag is not None:
-                self._settled(tag)
-                self._evaluator.unhear(tag, fact.gateway_id)
+            self._unhear(event, tag, fact.gateway_id)
             return
         if tag is None:
             tag = self._appeared(fact.tag_id, at_s)
@@ -304,7 +378,7 @@ class Engine:
                 tag.last_heard_s = at_s
             tag.site_id = tag.site_id or site_id
         else:
-            self._note_heard(event, tag, [(at_s, post.name, 0.0, event_id, *folds.ALONE)], site_id)
+            self._note_heard(event, tag, [(at_s, post.name, 0.0, event.id, *folds.ALONE)], site_id)
         if isinstance(fact, Sighting):
             sources.take_read(self.state, self.effects, tag, at_s, fact, event_id)
         elif isinstance(fact, Range):
@@ -314,6 +388,16 @@ class Engine:
         else:
             sources.take_claim(self.state, tag, at_s, fact, event_id, site_id)
         self._settle(event, tag)
+
+    def _unhear(self, event: Recorded, tag: TagState | None, gateway_id: str) -> None:
+        """Take a gateway at its word that it no longer hears a tag."""
+        if tag is None:
+            return
+        if tag.waits:
+            self._fall_due(event, tag, self._clocks.of(tag.waits_at))
+        tag.calm.rouse()
+        self._settled(tag)
+        self._evaluator.unhear(tag, gateway_id)
 
     def _note_heard(
         self, event: Recorded, tag: TagState, readings: list[Reading], site_id: str | None

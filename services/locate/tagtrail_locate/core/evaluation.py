@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tagtrail_locate.core import answers, coverage, sources, zones
 from tagtrail_locate.core.effects import Effects
-from tagtrail_locate.core.jobs import Course, Job, by_rounds
+from tagtrail_locate.core.jobs import GATHERED_LOOKS, Course, Job, adverts_of, by_rounds
 from tagtrail_locate.core.site_model import Answers, SiteModel, model_of
 from tagtrail_locate.core.smoothed import smoothed
 from tagtrail_locate.core.state import State, TagState
@@ -119,7 +119,7 @@ class Evaluator:
             tag.now_s = track.head_s
         hold.heard_s = tag.now_s
         if told is None:
-            track.skipped += 1
+            track.skipped += 1 if job.gathered_s is None else GATHERED_LOOKS
         else:
             lag_s = self._state.registry.thresholds.lag_s
             if lag_s > 0:
@@ -151,7 +151,7 @@ class Evaluator:
             near = held
             if held < thresholds.exit_probability and not settling and told.belief is not None:
                 near = model.near(told.belief, registry, hold.zone_id, fence.exit_tolerance_m)
-        samples, span_s = max(r[4] for r in job.readings), max(r[5] for r in job.readings)
+        samples, span_s = adverts_of(job)
         rested_s = now_s - max(hold.since_s, told.moved_s)
         view = zones.View(best_id, told.zones[told.best], held, near, samples, span_s, rested_s)
         if course.revised and zones.revise(hold, view, now_s, thresholds):

@@ -249,7 +249,7 @@ def _links(state: State, tag: TagState, model: SiteModel | None) -> list[Explana
                 "readings_kept": sum(1 for r in track.recent if r[1] == gateway_id),
                 "age_s": round(tag.now_s - newest_s, 3) if newest_s > 0.0 else None,
                 "silence_counts": gateway_id in track.unheard,
-                "event_id": None if event is None else str(UUID(bytes=event)),
+                "event_id": None if event is None else str(event),
             }
         )
     return found

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from tagtrail_locate.core.state import Reading, TagState
+from tagtrail_locate.core.readings import Reading
+from tagtrail_locate.core.state import TagState
 
 MOST_SAMPLES: Final = 1000
 """Readings that one item may stand for: a quarter of an hour of a tag at 1 Hz."""

@@ -7,18 +7,26 @@ in their order.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 import msgspec
 
+from tagtrail_locate.core import memory_bytes
 from tagtrail_locate.core.answers import Cause
+from tagtrail_locate.core.readings import Reading
 from tagtrail_locate.core.site_model import SiteModel
-from tagtrail_locate.core.state import Reading, TagState, Track
+from tagtrail_locate.core.state import TagState, Track
 from tagtrail_locate.core.thresholds import Thresholds
 
 CALM_LOOKS: Final = 3
 """Looks at a tag that has rested for long after which its belief is computed anew."""
+
+GATHERED_LOOKS: Final = 2
+"""One at what was gathered of it counts as so many."""
 
 STEP_S: Final = 0.5
 """Readings within this time are one look at the tag: it moves less than a metre meanwhile."""
@@ -48,10 +56,12 @@ class Job(msgspec.Struct, frozen=True, gc=False):
         order: Running number of what came out of the log; jobs and facts share it.
         tag: The tag.
         site_id: Site whose gateways heard it.
-        readings: What was heard since the evaluation before, in order of arrival.
+        readings: What was heard since the evaluation before, in order of time.
         cause: What led to it.
         ears: Who listened.
         settle_s: When the tag (re)appeared.
+        gathered_s: Time up to which the readings are one look, because the tag was calm; None if
+            it was not.
     """
 
     order: int
@@ -61,6 +71,7 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     cause: Cause
     ears: Listeners
     settle_s: float
+    gathered_s: float | None
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
@@ -69,10 +80,12 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         at_s: Time of the newest of them, seconds.
         readings: In order of time.
+        gathered: Whether they are of several adverts of a tag at rest.
     """
 
     at_s: float
     readings: list[Reading]
+    gathered: bool = False
 
 
 class Course:
@@ -100,8 +113,6 @@ class Course:
         self.late, self.revised = 0, False
         self.mid_after_s: float | None = None
         tag, readings = job.tag, job.readings
-        if len(readings) > 1:
-            readings.sort()
         track = tag.track
         if track is None or track.site_id != job.site_id or track.form != model.form:
             first_s = readings[0][0]
@@ -132,9 +143,15 @@ class Course:
 
     def _plan(self, readings: list[Reading], prior: bytes) -> None:
         track = self.track
-        if self.at_s is None or readings[0][0] > track.head_s:
+        until_s = track.gathered[-1][1] if track.gathered else 0.0
+        if self.at_s is None or readings[0][0] > max(track.head_s, until_s):
             track.recent += readings
-            self.looks = _looks(readings)
+            if self.job.gathered_s is not None:
+                window = max(track.head_s, until_s), self.job.gathered_s
+                track.gathered.append(window)
+                self.looks = _looks_again(readings, [window])
+            else:
+                self.looks = _looks(readings)
             if len(self.looks) == 1:
                 return
         else:
@@ -147,7 +164,7 @@ class Course:
             else:
                 self.memory, self.at_s = track.anchor, None if self.revised else track.anchor_s
                 self.mid_after_s = track.mid_s
-            self.looks = _looks(again)
+            self.looks = _looks_again(again, track.gathered)
         self.looks.reverse()
 
     def took(self, at_s: float, memory: bytes) -> None:
@@ -169,7 +186,8 @@ class Course:
                 track.mid_s, track.mid = head_s, track.head
         elif head_s - track.mid_s >= keep_s or len(track.recent) > MOST_RECENT:
             track.anchor_s, track.anchor = track.mid_s, track.mid
-            track.recent = [r for r in track.recent if r[0] > track.anchor_s]
+            del track.recent[: bisect_right(track.recent, track.anchor_s, key=itemgetter(0))]
+            track.gathered = [g for g in track.gathered if g[1] > track.anchor_s]
             track.mid_s, track.mid = head_s, track.head
 
 
@@ -188,6 +206,19 @@ def _looks(readings: list[Reading]) -> list[Look]:
     return looks
 
 
+def _looks_again(readings: list[Reading], gathered: list[tuple[float, float]]) -> list[Look]:
+    """Cut readings in order of time into looks, those gathered before as they were then."""
+    looks: list[Look] = []
+    left = readings
+    for after_s, until_s in gathered:
+        before = [r for r in left if r[0] <= after_s]
+        own = [r for r in left if after_s < r[0] <= until_s]
+        left = left[len(before) + len(own) :]
+        looks += _looks(before) if before else []
+        looks += [Look(own[-1][0], own, True)] if own else []
+    return looks + _looks(left) if left else looks
+
+
 def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:
     """Deal jobs out so that no tag is in a round twice, each tag's jobs in their order."""
     rounds: list[list[Job]] = []
@@ -199,6 +230,28 @@ def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:
             rounds.append([])
         rounds[turn].append(job)
     return rounds
+
+
+def adverts_of(job: Job) -> tuple[int, float]:
+    """Return of how many adverts a job tells at least, and the time that they span, seconds."""
+    readings = job.readings
+    if job.gathered_s is None or readings[-1][0] > job.gathered_s:
+        return max(r[4] for r in readings), max(r[5] for r in readings)
+    most = max(Counter(r[1] for r in readings).values())
+    return most, readings[-1][0] - readings[0][0]
+
+
+MOVED_S: Final = 10.0
+"""A tag that the filter saw move is looked at advert by advert for so long at least, seconds."""
+
+
+def has_moved(tag: TagState) -> bool:
+    """Tell whether the filter saw a tag move lately, or knows nothing of it."""
+    track = tag.track
+    if track is None:
+        return True
+    moved_s = memory_bytes.moved_s(track.head)
+    return moved_s > 0.0 and track.head_s - moved_s < MOVED_S
 
 
 CHOIR_INTERVALS: Final = 2.5
@@ -215,11 +268,13 @@ def choir_s(tag: TagState) -> float:
     return max(CHOIR_INTERVALS * usual_s, CHOIR_SPANS * tag.span_s)
 
 
-def is_complete(waits: list[Reading], choir: int) -> bool:
-    """Tell whether as many gateways as usual are among the readings that wait.
+def is_complete(waits: list[Reading], choir: int, at_s: float) -> bool:
+    """Tell whether as many gateways as usual have heard the newest advert.
 
     Args:
-        waits: At least `choir` of them.
+        waits: Readings that wait, at least `choir` of them.
         choir: Gateways that heard the tag lately.
+        at_s: Event time of the newest reading by arrival, seconds.
     """
-    return choir <= 1 or len({reading[1] for reading in waits}) >= choir
+    since_s = at_s - STEP_S
+    return choir <= 1 or len({reading[1] for reading in waits if reading[0] > since_s}) >= choir

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from tagtrail_locate.core.rest_filter import Tags
-from tagtrail_locate.core.rests import HEAD, LINKS
+from tagtrail_locate.core.rests import HEAD, LINKS, MOVED
 
 Bytes = npt.NDArray[np.uint8]
+
+_MOVED: Final = struct.Struct("=d")
 
 
 def rows_of(parts: Sequence[bytes]) -> Bytes:
@@ -30,6 +34,12 @@ def tags_of(rows: Bytes, gateways: int) -> Tags:
     head = np.ascontiguousarray(rows[:, :begin]).view(np.float64)
     links = np.ascontiguousarray(rows[:, begin:edge]).view(np.float64)
     return Tags(head, links.reshape(len(rows), LINKS, gateways), rows[:, edge:])
+
+
+def moved_s(memory: bytes) -> float:
+    """Return when a tag was last moved by its memory, seconds since 1970; 0 = never."""
+    found: float = _MOVED.unpack_from(memory, 8 * MOVED)[0]
+    return found
 
 
 def stored(tags: Tags) -> Bytes:

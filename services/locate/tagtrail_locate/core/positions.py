@@ -145,5 +145,5 @@ def drawn_place(tag: TagState, registry: Registry) -> Point | None:
         x_m, y_m = near
     radius_m = min(track.radius_95_m + moved_m, FARTHEST_M)
     accuracy_m = max(radius_m * RAYLEIGH_68_TO_95, BLE_ACCURACY_M)
-    event = track.recent[-1][3] if track.recent else b""
+    event = track.recent[-1][3].bytes if track.recent else b""
     return Point(track.head_s, track.site_id, x_m, y_m, accuracy_m, event, None, radius_m)

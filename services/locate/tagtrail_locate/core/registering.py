@@ -49,6 +49,9 @@ class Registering:
             self._note_label(event, data)
         state.registry.fold(event.position, data)
         self._clocks.look_up_again()
+        if not isinstance(data, (TagRegistered, TagRetired)):
+            for tag in state.tags.values():
+                tag.calm.rouse()
         if isinstance(data, (TagRegistered, TagRetired, ConfigChanged)):
             self._take_tag(data, effects)
         elif isinstance(data, GatewayRetired):

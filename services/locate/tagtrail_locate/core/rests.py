@@ -25,6 +25,9 @@ DRIFT_DB2: Final = 3.0
 FAST_READINGS: Final = 3.0
 """Readings of the fast mean: two are chance or a body that passes, three begin to be a move."""
 
+GATHERED_SHARE: Final = 1.0 - np.cumprod(np.full(65, 2.0 / 3.0)) * 1.5
+"""Weight that so many readings together have in the fast mean, one after the other."""
+
 FAST_S: Final = 12.0
 """A fast mean that is older begins anew, seconds."""
 
@@ -75,6 +78,7 @@ class Heard(NamedTuple):
         listening_s: Since when it listens without a pause, shape (b, g), seconds.
         wanted: Whether the belief is asked for; shape (b,).
         eager: Whether it is asked for although the tag is calm, shape (b,).
+        adverts: How many adverts the look is of, shape (b,): more than one of calm tags only.
         grace_s: Silence that is not yet held against a place, seconds.
     """
 
@@ -87,6 +91,7 @@ class Heard(NamedTuple):
     listening_s: Floats
     wanted: Booleans
     eager: Booleans
+    adverts: Floats
     grace_s: float
 
 
@@ -119,7 +124,7 @@ def note_pace(head: Floats, links: Floats, heard: Heard) -> None:
     folded = np.logical_or.reduce(folds | (links[:, SPAN] > 0.0), axis=1)
     own = np.where(folds, spans / np.maximum(heard.counts, 1.0), np.inf)
     apart = np.minimum.reduce(own, axis=1)
-    gap = np.where(folded, np.where(np.isfinite(apart), apart, 0.0), heard.since_s)
+    gap = np.where(folded, np.where(np.isfinite(apart), apart, 0.0), heard.since_s / heard.adverts)
     gap = np.minimum(gap, 600.0)
     slow = np.where(folded & (gap > before), SLOWER, 0.2)
     share = np.where(before > 0.0, slow, 1.0)
@@ -154,11 +159,19 @@ def silent(head: Floats, links: Floats, heard: Heard) -> Booleans:
 
 
 def fast(links: Floats, heard: Heard) -> tuple[Floats, Floats]:
-    """Return the fast means and their readings after the look, shape (b, g)."""
+    """Return the fast means and their readings after the look, shape (b, g).
+
+    Of a calm tag the adverts of one look weigh as much as if each were a look.
+    """
     fresh = heard.at_s[:, None] - heard.spans_s - links[:, LAST] <= FAST_S
     before = np.where(fresh, links[:, FASTS], 0.0)
-    after = np.minimum(before + heard.counts, np.maximum(FAST_READINGS, heard.counts))
+    gathered = heard.adverts[:, None] > 1.0
+    own = np.where(gathered, 0.0, heard.counts)
+    after = np.minimum(before + heard.counts, np.maximum(FAST_READINGS, own))
     share = heard.counts / np.maximum(after, 1.0)
+    share = np.where(
+        gathered, GATHERED_SHARE[np.minimum(heard.counts, 64.0).astype(np.intp)], share
+    )
     mean = links[:, FAST] + share * (heard.levels_dbm - links[:, FAST])
     told = heard.counts > 0.0
     return np.where(told, mean, links[:, FAST]), np.where(told, after, before)
@@ -212,10 +225,12 @@ def _sent(links: Floats, heard: Heard, pace_s: Floats) -> tuple[Floats, Floats]:
     pace = np.maximum(pace_s, 0.01)[:, None]
     known = own & (links[:, LAST] > 0.0)
     paused = np.where(known, heard.at_s[:, None] - links[:, LAST], heard.since_s[:, None])
-    single = np.where(folded, np.maximum(paused / pace, told), 1.0)
+    adverts = heard.adverts[:, None]
+    single = np.where(folded, np.maximum(paused / pace, told), adverts)
     looks = np.where(folds, np.maximum(heard.spans_s / pace, heard.counts), single)
     listened = told | (heard.witness & ~own)
-    return np.where(told, np.where(folds, heard.counts, 1.0), 0.0), np.where(listened, looks, 0.0)
+    hits = np.where(folds, heard.counts, np.minimum(heard.counts, adverts))
+    return hits, np.where(listened, looks, 0.0)
 
 
 def follow(

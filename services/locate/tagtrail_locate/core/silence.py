@@ -10,7 +10,8 @@ from tagtrail_kernel.envelope import Recorded
 from tagtrail_locate.core import answers, coverage, presence, sources
 from tagtrail_locate.core.clocks import Clocks
 from tagtrail_locate.core.effects import Effects
-from tagtrail_locate.core.state import Reading, State, TagState
+from tagtrail_locate.core.readings import Reading
+from tagtrail_locate.core.state import State, TagState
 
 MOST_HEARD: Final = 48
 """Gateways per tag whose last hearing is remembered for presence."""
@@ -33,16 +34,17 @@ class Silence:
 
         Args:
             tag: Changed in place.
-            readings: Who heard it when, at least one.
+            readings: Who heard it when, at least one, in order of time.
             site_id: Site of those gateways.
         """
         coverage.note(tag, readings)
-        heard, newest_s = tag.heard, 0.0
-        for at_s, name, _, _, _, _ in readings:
-            if at_s > heard.get(name, 0.0):
-                heard[name] = at_s
-            if at_s > newest_s:
-                newest_s = at_s
+        heard, newest_s = tag.heard, readings[-1][0]
+        if tag.last_heard_s is not None and readings[0][0] > tag.last_heard_s:
+            heard.update({reading[1]: reading[0] for reading in readings})
+        else:
+            for at_s, name, _, _, _, _ in readings:
+                if at_s > heard.get(name, 0.0):
+                    heard[name] = at_s
         if len(heard) > MOST_HEARD:
             del heard[min(heard, key=lambda g: (heard[g], g))]
         if tag.last_heard_s is None or newest_s > tag.last_heard_s:

@@ -218,8 +218,10 @@ class SiteModel:
         levels = sums / np.maximum(counts, 1.0)
         wanted = np.array([not c.looks for c in courses])
         eager = np.array([c.eager for c in courses])
+        gathered = np.array([look.gathered for look in looks])
+        adverts = np.where(gathered, np.maximum(np.maximum.reduce(counts, axis=1), 1.0), 1.0)
         return Heard(
-            times, since, levels, counts, spans, witness, listening, wanted, eager, grace_s
+            times, since, levels, counts, spans, witness, listening, wanted, eager, adverts, grace_s
         )  # fmt: skip
 
     def order_of(self, names: Sequence[str]) -> Indices:

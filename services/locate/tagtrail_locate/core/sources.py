@@ -12,9 +12,10 @@ from tagtrail_locate.core.effects import Effects, at, derived
 from tagtrail_locate.core.facts import Claim, Position, Range, Sighting
 from tagtrail_locate.core.fusion import FOREIGN
 from tagtrail_locate.core.levels import STANDARD_DBM, level_of, shift_of
+from tagtrail_locate.core.readings import Reading
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.smoothing import distance_m
-from tagtrail_locate.core.state import Hold, Reading, State, TagState
+from tagtrail_locate.core.state import Hold, State, TagState
 from tagtrail_locate.core.touches import Touch
 
 PASSIVE: Final = frozenset({"rfid", "nfc", "optical"})

@@ -12,20 +12,15 @@ from uuid import UUID
 
 import msgspec
 
+from tagtrail_locate.core.calm import Calm
 from tagtrail_locate.core.hearing import Ear, Habits, ZoneHearing
 from tagtrail_locate.core.ranging_state import Ranging
+from tagtrail_locate.core.readings import NO_EVENT, Reading
 from tagtrail_locate.core.registry import Registry
 from tagtrail_locate.core.touches import Touch
 
 TELLING_TAGS: Final = 3
 """From so many tags on, the silence of a gateway about all of them says that it is down."""
-
-NO_EVENT: Final = UUID(int=0)
-"""Id of no event at all."""
-
-Reading = tuple[float, str, float, bytes, int, float]
-"""What one gateway heard: event time in seconds, gateway, normalised level in dBm, id of the event,
-how many readings it stands for, and the time that they span in seconds (0 for one); see `folds`."""
 
 
 class Past(msgspec.Struct, array_like=True):
@@ -73,6 +68,8 @@ class Track(msgspec.Struct, array_like=True):
         unheard: Gateways whose silence was held against places at the newest evaluation.
         skipped: Looks since the zones were computed; see `jobs.CALM_LOOKS`.
         past: Answers of the lag, in order of time; empty without one.
+        gathered: Times after which and up to which readings since the oldest memory were gathered
+            into one look.
     """
 
     site_id: str
@@ -91,6 +88,7 @@ class Track(msgspec.Struct, array_like=True):
     unheard: tuple[str, ...] = ()
     skipped: int = 0
     past: list[Past] = []
+    gathered: list[tuple[float, float]] = []
 
 
 class Hold(msgspec.Struct, array_like=True):
@@ -210,6 +208,7 @@ class TagState(msgspec.Struct, array_like=True):
         touches: Newest reads of its NFC label, in order of time.
         labelled_s: When it got that label, if it had another one before: reads of earlier times
             are of the earlier label.
+        calm: How steady its levels are.
     """
 
     tag_id: str
@@ -264,6 +263,7 @@ class TagState(msgspec.Struct, array_like=True):
     habits: Habits = msgspec.field(default_factory=Habits)
     touches: list[Touch] = []
     labelled_s: float = 0.0
+    calm: Calm = msgspec.field(default_factory=Calm)
 
 
 class GatewayState(msgspec.Struct, array_like=True):
@@ -369,7 +369,7 @@ class State(msgspec.Struct, kw_only=True):
     ears: dict[str, Ear] = {}
 
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 _decode = msgspec.msgpack.Decoder(State).decode
 
 
