@@ -3,27 +3,29 @@
 Calibration reads gateways.csv, zones.csv, occupancy_0.5m.csv, fingerprints_set_1.csv and the tracks
 whose way is known (tracks/*.truth.csv); of the folder to evaluate only tracks/*.events.csv and
 static/*.events.csv are read. A track is never calibrated from itself: where both folders hold it, it is
-left out of the map.
+left out of the map. Runs are followed in the order of time, and stays that are over tell later ones how the
+gateways drifted since the survey (`resting.py`); that a tag lies still is told by its levels, not by its folder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.locate.following import Packets, follow
+from bench.locate.following import Packets
 from bench.locate.output import Fix, rows
+from bench.locate.resting import Campaign, Followers
 from tagtrail_locate.core.gaussian_process import Shadowing
 from tagtrail_locate.core.grid import Grid, cells_over, grid_over
 from tagtrail_locate.core.grid_filter import FilterSettings, GridFilter
-from tagtrail_locate.core.grid_motion import Gait
+from tagtrail_locate.core.grid_stay import StayLocator
+from tagtrail_locate.core.grid_stay_map import power_means_of, stay_map_of
 from tagtrail_locate.core.radio_map import (
-    RadioMap,
     Survey,
     map_of_survey,
     means_of,
@@ -36,9 +38,6 @@ CELL_M: Final = 0.5
 """As fine as the occupancy is given."""
 
 WALKING: Final = FilterSettings(follow_paths=True)
-
-AT_REST: Final = replace(WALKING, gait=Gait(start_per_s=0.01, stop_per_s=0.5))
-"""The stays are of a tag that lies still, as tags with an accelerometer say of themselves."""
 
 PLACE_M: Final = 1.0
 """Packets of a known way are averaged over squares of this edge: half the spacing of the stays."""
@@ -61,12 +60,11 @@ def predict(
         raise FileNotFoundError(
             f"neither tracks/*.events.csv nor static/*.events.csv in {evaluate}"
         )
-    everything = office.map_without(None)
-    for path, run in tracks + stays:
-        known = office.map_without(run) if run in office.walked else everything
-        settings = AT_REST if run.startswith("static/") else WALKING
-        tracker = GridFilter(office.grid, known, settings)
-        for moment in follow(tracker, packets_of(path, office.names), delay_s):
+    heard = [(run, packets_of(path, office.names)) for path, run in tracks + stays]
+    campaign, everything = Campaign(), office.followers_without(None)
+    for run, packets in sorted(heard, key=lambda one: one[1].begin_s):
+        known = office.followers_without(run) if run in office.walked else everything
+        for moment in campaign.follow(known, packets, delay_s):
             yield Fix(label, run, moment.at_s, moment.x_m, moment.y_m, moment.zone)
 
 
@@ -85,6 +83,7 @@ class Office:
         stays: What was heard of a tag that lay at known places for long.
         walked: What was heard on each track whose way is known, by run.
         shadowing: What levels are like there.
+        stay_shadowing: What mean powers of still tags are like there.
     """
 
     names: tuple[str, ...]
@@ -93,6 +92,7 @@ class Office:
     stays: Survey
     walked: Mapping[str, Survey]
     shadowing: Shadowing
+    stay_shadowing: Shadowing
 
     @classmethod
     def read(cls, folder: Path) -> Office:
@@ -101,26 +101,25 @@ class Office:
         names = tuple(row["gateway"] for row in gateways)
         positions = np.array([[float(row[axis]) for axis in "xyz"] for row in gateways])
         stays = survey_of(folder / "fingerprints_set_1.csv", names)
-        means = [means_of(stays, index, name) for index, name in enumerate(names)]
-        shadowing = shadowing_of(positions, stays.places_m, means)
+        levels, powers = (
+            shadowing_of(positions, stays.places_m, [of(stays, *one) for one in enumerate(names)])
+            for of in (means_of, power_means_of)
+        )
         walked = {
             _stem(path): walk
             for path in sorted(folder.glob("tracks/*.events.csv"))
             if (walk := walk_of(path, names)) is not None
         }
-        return cls(names, positions, grid_of(folder), stays, walked, shadowing)
+        return cls(names, positions, grid_of(folder), stays, walked, levels, powers)
 
-    def map_without(self, run: str | None) -> RadioMap:
-        """Return the map from all that is known, save one track."""
+    def followers_without(self, run: str | None) -> Followers:
+        """Return what follows a carried and a still tag over all that is known, save one track."""
         walks = [walk for name, walk in self.walked.items() if name != run]
-        return map_of_survey(
-            self.grid,
-            self.names,
-            self.positions_m,
-            together([self.stays, *walks]),
-            tag_height_m=float(np.median(self.stays.places_m[:, 2])),
-            shadowing=self.shadowing,
-        )
+        survey, site = together([self.stays, *walks]), (self.grid, self.names, self.positions_m)
+        height_m = float(np.median(self.stays.places_m[:, 2]))
+        levels = map_of_survey(*site, survey, tag_height_m=height_m, shadowing=self.shadowing)
+        powers = stay_map_of(*site, survey, tag_height_m=height_m, shadowing=self.stay_shadowing)
+        return Followers(GridFilter(self.grid, levels, WALKING), StayLocator(self.grid, powers))
 
 
 def walk_of(path: Path, names: tuple[str, ...]) -> Survey | None:

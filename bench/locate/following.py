@@ -46,6 +46,11 @@ class Packets(NamedTuple):
         sent, known, gateway, level = columns
         return cls(sent, gateway.astype(np.intp), level, known)
 
+    @property
+    def begin_s(self) -> float:
+        """When the first was sent, seconds; infinite without packets."""
+        return float(self.at_s[0]) if len(self.at_s) else np.inf
+
     def only(self, kept: Bools) -> Packets:
         """Return some of the packets, `kept` of shape (n,)."""
         return Packets(self.at_s[kept], self.gateway[kept], self.level_db[kept], self.known_s[kept])
@@ -91,9 +96,8 @@ def follow(tracker: GridFilter, packets: Packets, delay_s: float) -> list[Moment
     """
     if not len(packets.at_s):
         return []
-    first, last = float(packets.at_s[0]), float(packets.known_s.max())
-    count = int(np.ceil((last - first) / TICK_S)) + 1
-    ticks: Floats = first + TICK_S * np.arange(count, dtype=np.float64)
+    ticks = ticks_of(packets)
+    count = len(ticks)
     belief, masses, heard = tracker.start(1), [], []
     for part in _ticks(packets, ticks, len(tracker.radio_map.gateways)):
         belief, evidence = tracker.step_with_evidence(belief, *part)
@@ -107,6 +111,14 @@ def follow(tracker: GridFilter, packets: Packets, delay_s: float) -> list[Moment
         mass = _known(tracker, masses, heard, rows, complete[rows])
         moments.extend(_moments(tracker, ticks[rows], tracker.summary(mass)))
     return moments
+
+
+def ticks_of(packets: Packets) -> Floats:
+    """Return the moments that are answered: from the first packet until the last became known."""
+    first, last = packets.begin_s, float(packets.known_s.max())
+    count = int(np.ceil((last - first) / TICK_S)) + 1
+    ticks: Floats = first + TICK_S * np.arange(count, dtype=np.float64)
+    return ticks
 
 
 def _known(

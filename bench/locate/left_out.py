@@ -1,11 +1,12 @@
-"""`python -m bench.locate.left_out --set NAME --data DIR [--delay S] [--fold K]`.
+"""`python -m bench.locate.left_out --set NAME --data DIR [--delay S] [--fold K] [--drift DB]`.
 
 How good `bench.locate` is where it was not calibrated, from a set whose places are all known. Parts
 are left out of the calibration in turn, and told from the rest:
 
 * hybrid_apartment, BLE: every fourth minute of the runs (all rooms stay surveyed), or with `--runs`
   one whole run at a time (rooms that only that run surveyed are then told unmeasured).
-* ble_tetam: every ninth of the places where a tag lay still, told after 10 to 50 s of packets.
+* ble_tetam: every ninth (`--every`) of the places where a tag lay still, told after 10 to 50 s of packets, in
+  the order of time; `--drift` sets the gateways off since the map was made.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from bench.locate import apartment, ble_tetam
 from bench.locate.apartment import Walk
 from bench.locate.following import Moment, Packets, follow
 from bench.locate.output import rows, runs
-from tagtrail_locate.core.grid_filter import GridFilter
+from bench.locate.resting import Campaign
 from tagtrail_locate.core.radio_map import Survey
 
 Bools = npt.NDArray[np.bool_]
@@ -38,7 +39,6 @@ EVERY: Final = 4
 WARM_S: Final = 15.0
 """The filter starts so long before a part that was left out."""
 
-PLACES_EVERY: Final = 9
 STAYS_S: Final = (10.0, 20.0, 30.0, 40.0, 50.0)
 
 
@@ -125,26 +125,44 @@ def _between(packets: Packets, since_s: float, until_s: float) -> Packets:
     return packets.only((packets.at_s >= since_s) & (packets.at_s <= until_s))
 
 
-def office(folder: Path, *, delay_s: float, fold: int | None) -> Iterator[Scored]:
-    """Yield how good tags that lie still in the office are told at places left out of the map."""
+def office(
+    folder: Path, *, delay_s: float, every: int, fold: int | None, drift_db: float
+) -> Iterator[Scored]:
+    """Yield how good tags that lie still in the office are told at places left out of the map.
+
+    Args:
+        folder: Of the set.
+        delay_s: Seconds.
+        every: Each place is told with the map without it and every so many further ones.
+        fold: Only those of this part; None = all parts.
+        drift_db: Gateways are set off by so much since the map was made, standard deviation.
+    """
     zones = Zones(folder / "zones.csv", "zone")
-    heard: dict[tuple[float, float], list[tuple[float, float, int, float]]] = {}
     calibration = ble_tetam.Office.read(folder)
-    with gzip.open(folder / "fingerprints_set_1_first60s.csv.gz", "rt", newline="") as file:
+    heard = _stays(folder / "fingerprints_set_1_first60s.csv.gz", calibration.names)
+    offset_db = np.random.default_rng(1).normal(0.0, drift_db, len(calibration.names))
+    parts = [list(heard)[part::every] for part in range(every)]
+    followers, campaign = {}, Campaign()
+    for left in parts if fold is None else parts[fold : fold + 1]:
+        some = replace(calibration, stays=_without_places(calibration.stays, left))
+        followers.update(dict.fromkeys(left, some.followers_without(None)))
+    for x, y in sorted(followers, key=lambda place: heard[place].begin_s):
+        packets = heard[x, y]
+        packets = packets._replace(level_db=packets.level_db + offset_db[packets.gateway])
+        moments = campaign.follow(followers[x, y], packets, delay_s)
+        for seconds in STAYS_S:
+            yield scored(moments, packets.begin_s + seconds, x, y, zones)
+
+
+def _stays(path: Path, names: tuple[str, ...]) -> dict[tuple[float, float], Packets]:
+    """Return what was heard of the first minute at each place, in the order of the file."""
+    heard: dict[tuple[float, float], list[tuple[float, float, int, float]]] = {}
+    with gzip.open(path, "rt", newline="") as file:
         for row in csv.DictReader(file):
             at = heard.setdefault((float(row["x"]), float(row["y"])), [])
-            t, gateway = float(row["t"]), calibration.names.index(row["gateway"])
+            t, gateway = float(row["t"]), names.index(row["gateway"])
             at.append((t, t, gateway, float(row["rssi"])))
-    places = list(heard)
-    for part in range(PLACES_EVERY) if fold is None else (fold,):
-        left = places[part::PLACES_EVERY]
-        some = replace(calibration, stays=_without_places(calibration.stays, left))
-        tracker = GridFilter(some.grid, some.map_without(None), ble_tetam.AT_REST)
-        for x, y in left:
-            packets = Packets.of(heard[x, y])
-            moments = follow(tracker, packets, delay_s)
-            for seconds in STAYS_S:
-                yield scored(moments, float(packets.at_s[0]) + seconds, x, y, zones)
+    return {place: Packets.of(packets) for place, packets in heard.items()}
 
 
 def _without_places(survey: Survey, left: list[tuple[float, float]]) -> Survey:
@@ -166,10 +184,19 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the set's folder")
     parser.add_argument("--delay", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--runs", action="store_true", help="leave out whole runs")
+    parser.add_argument("--every", type=int, default=9, metavar="N", help="ble_tetam: parts")
+    parser.add_argument("--drift", type=float, default=0.0, metavar="DB", help="ble_tetam: sd")
     parser.add_argument("--fold", type=int, metavar="K", help="only the part of this number")
     asked = parser.parse_args()
     if asked.set == "ble_tetam":
-        found = list(office(asked.data, delay_s=asked.delay, fold=asked.fold))
+        told = office(
+            asked.data,
+            delay_s=asked.delay,
+            every=asked.every,
+            fold=asked.fold,
+            drift_db=asked.drift,
+        )
+        found = list(told)
     else:
         found = list(flat(asked.data, delay_s=asked.delay, whole_runs=asked.runs, fold=asked.fold))
     error, right, radius = (np.array(column) for column in zip(*found, strict=True))

@@ -46,7 +46,7 @@ NORMAL_SHARE: Final = 0.1
 
 LENGTHS_M: Final = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 SHADOWS_DB: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
-POINTS_DB: Final = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+POINTS_DB: Final = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 PATTERNS_DB: Final = (0.0, 1.5, 3.0, 4.5)
 """Candidates of the hyperparameters, searched for the greatest posterior probability."""
 
