@@ -25,11 +25,10 @@ EDGE_SD_DB: Final = 3.0
 """Level of which half of the adverts are heard by a common receiver, and the deviation of single
 adverts around the mean level of their link."""
 
-WELL_HEARD: Final = 0.8
-"""From this share of the adverts on, the mean of those heard is the mean of all."""
-
-WEAK_DBM: Final = -85.0
-"""Links that are stronger than this on average lose adverts by collisions, not by weakness."""
+WEAK_DBM: Final = -89.0
+WEAK_RAMP_DB: Final = 3.0
+"""Links that are stronger than this on average lose adverts by collisions and clocks that differ,
+not by weakness; from so much below it on they lose them by weakness alone."""
 
 EDGE_STEPS: Final = 200
 
@@ -44,11 +43,34 @@ EDGE_TABLE: Final = _edge_table()
 """Mean level of a link by the share of its adverts that are heard, in steps of 1 / EDGE_STEPS."""
 
 
+def _excess_table() -> npt.NDArray[np.float64]:
+    normal = NormalDist()
+    shares = [min(max(n / EDGE_STEPS, 0.005), 0.995) for n in range(EDGE_STEPS + 1)]
+    found = [EDGE_SD_DB * normal.pdf(normal.inv_cdf(share)) / share for share in shares]
+    return np.rint(np.array(found) * 64.0) / 64.0
+
+
+EXCESS_TABLE: Final = _excess_table()
+"""By how much the mean of the adverts that are heard is above that of all, by the share that is
+heard, in steps of 1 / EDGE_STEPS, dB: the mean of a normal cut off from below."""
+
+
+def excess_db(mean_dbm: float, share: float) -> float:
+    """Return by how much the mean of the adverts that are heard is above that of all, dB.
+
+    Only the stronger adverts of a weak link are heard. Above `WEAK_DBM` it is none: the correction
+    begins little by little, so that a link that varies around it does not jump.
+
+    Args:
+        mean_dbm: Mean of those that are heard, dBm.
+        share: Of the adverts that are heard, 0 to 1.
+    """
+    weak = min(max((WEAK_DBM - mean_dbm) / WEAK_RAMP_DB, 0.0), 1.0)
+    return weak * float(EXCESS_TABLE[round(min(max(share, 0.0), 1.0) * EDGE_STEPS)])
+
+
 def edge_level(share: float) -> float:
     """Return the mean level of a link of which a share of the adverts is heard, dBm.
-
-    Only the stronger adverts of a weak link are heard, so their mean is too high; that few are
-    heard says more.
 
     Args:
         share: 0 to 1.

@@ -21,9 +21,11 @@ from tagtrail_locate.core.borders import LOSS_SD_DB, Raster, loss_by_survey
 from tagtrail_locate.core.calibration_config import Calibration, Level, survey_of
 from tagtrail_locate.core.calibration_config import Point as Mark
 from tagtrail_locate.core.cells import Cells, laid, roomwise, side_by_side
+from tagtrail_locate.core.censored import expected
+from tagtrail_locate.core.gaussian_process import decades
 from tagtrail_locate.core.geometry import Point
 from tagtrail_locate.core.grid import Grid, grid_over
-from tagtrail_locate.core.levels import STANDARD_DBM, WEAK_DBM, WELL_HEARD, edge_level, shift_of
+from tagtrail_locate.core.levels import STANDARD_DBM, edge_level, excess_db, shift_of
 from tagtrail_locate.core.radio_map import map_of_survey
 from tagtrail_locate.core.registry import Gateway, Registry, Zone, size_of
 
@@ -267,9 +269,10 @@ def _by_survey(
     names = tuple(g.gateway_id for g in stands)
     positions = np.array([(g.x_m or 0.0, g.y_m or 0.0, _height_m(g)) for g in stands])
     marks = _normalised(registry, points, names, calibration)
-    survey = survey_of(marks, names, tag_height_m=height_m)
-    x, y = survey.places_m[:, 0], survey.places_m[:, 1]
+    x, y = np.array([p.x_m for p in marks]), np.array([p.y_m for p in marks])
     between = np.stack([raster.between(_place(g), x, y) for g in stands])
+    marks = _with_silence(registry, marks, points, names, positions, between)
+    survey = survey_of(marks, names, tag_height_m=height_m)
     passed = between[survey.gateway, survey.place]
     loss_db = loss_by_survey(survey, positions, passed, registry.thresholds.border_loss_db)
     survey = replace(survey, level_db=survey.level_db + loss_db * passed)
@@ -285,7 +288,7 @@ def _by_survey(
 def _normalised(
     registry: Registry, points: Sequence[Mark], names: Sequence[str], calibration: Calibration
 ) -> list[Mark]:
-    """Return survey points with normalised levels, and with those of gateways that heard little.
+    """Return survey points with normalised levels; where a gateway heard nothing, with its limit.
 
     As many adverts were sent at a point as the gateway heard that heard most.
     """
@@ -299,14 +302,32 @@ def _normalised(
         levels: dict[str, Level] = {}
         for name in names if sent else ():
             mean, spread, count = point.levels.get(name, (0.0, UNHEARD_SD_DB, 0))
-            share = count / sent if count else 0.5 / (sent + 1.0)
-            level = mean + shift_db[name]
-            if share < WELL_HEARD and (not count or level < WEAK_DBM):
-                edge = edge_level(share)
-                level = min(level, edge) if count else edge
-            levels[name] = (level, max(spread, 1.0), max(count, 1))
+            level = mean - excess_db(mean, count / sent)
+            level = level if count else edge_level(0.5 / (sent + 1.0))
+            levels[name] = (level + shift_db[name], max(spread, 1.0), max(count, 1))
         found.append(msgspec.structs.replace(point, levels=levels))
     return found
+
+
+def _with_silence(
+    registry: Registry, marks: Sequence[Mark], points: Sequence[Mark], names: Sequence[str],
+    positions_m: Floats, between: Floats,
+) -> list[Mark]:  # fmt: skip
+    """Return normalised survey points with what is to be expected where gateways heard nothing."""
+    height_m, usual_db = registry.thresholds.tag_height_m, registry.thresholds.border_loss_db
+    places_m = np.array([(p.x_m, p.y_m, height_m if p.z_m is None else p.z_m) for p in marks])
+    levels = [dict(mark.levels) for mark in marks]
+    for row, name in enumerate(names):
+        own = [n for n, mark in enumerate(marks) if name in mark.levels]
+        heard = [points[n].levels.get(name, (0.0, 0.0, 0))[2] for n in own]
+        silent = np.array(heard, dtype=np.int64) == 0
+        limit = np.array([levels[n][name][0] for n in own])
+        lost = decades(positions_m[row], places_m[own])
+        found = expected(limit, silent, lost, between[row, own], usual_db)
+        for n, level in zip(own, found.tolist(), strict=True):
+            levels[n][name] = (level, *levels[n][name][1:])
+    pairs = zip(marks, levels, strict=True)
+    return [msgspec.structs.replace(mark, levels=own) for mark, own in pairs]
 
 
 def _rounded(values: Floats) -> Floats:
