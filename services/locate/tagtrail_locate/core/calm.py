@@ -25,7 +25,7 @@ LONGEST_GAP_S: Final = 2.0
 STEADY_LOOKS: Final = 12
 """Looks without a sign of a move after which a tag is calm."""
 
-STEADY_AGAIN: Final = 6
+STEADY_AGAIN: Final = 8
 """Of those, looks that a tag that was calm before need not take again."""
 
 USUAL_DB2: Final = 24.0

@@ -149,6 +149,9 @@ class Course:
             if self.job.gathered_s is not None:
                 window = max(track.head_s, until_s), self.job.gathered_s
                 track.gathered.append(window)
+                if readings[-1][0] <= window[1]:
+                    self.looks = [Look(readings[-1][0], readings, True)]
+                    return
                 self.looks = _looks_again(readings, [window])
             else:
                 self.looks = _looks(readings)

@@ -203,8 +203,10 @@ class RestFilter:
         rows = np.flatnonzero(moving)
         if rows.size:
             part, base = tags.of(rows), base.copy()
-            head[rows] = self._learned(part)
-            carried = self._carried(part, heard.since_s[rows], moved[rows])
+            nats, pull, slack = self._nats(part)
+            belief = self._belief(part, nats)
+            head[rows] = self._learned(part, belief, pull, slack)
+            carried = self._carried(belief, heard.since_s[rows], moved[rows])
             base[rows], head[rows, SCALE] = _as_bytes(carried)
         head[:, MOVED] = np.where(moved, heard.at_s, head[:, MOVED])
         rests.follow(head, links, heard, fast, fasts, moved, moving, lost)
@@ -220,7 +222,10 @@ class RestFilter:
 
     def belief(self, tags: Tags) -> Singles:
         """Return the belief about tags, shape (b, c): where the rest began, and its evidence."""
-        nats = self._nats(tags)[0]
+        return self._belief(tags, self._nats(tags)[0])
+
+    def _belief(self, tags: Tags, nats: Singles) -> Singles:
+        """Return the belief that follows from the evidence of readings, which is changed."""
         unheard = rests.unheard(tags.links)
         for gateway in np.flatnonzero(np.logical_or.reduce(unheard, axis=0)).tolist():
             nats += unheard[:, gateway, None] * self._unheard[gateway]
@@ -301,11 +306,16 @@ class RestFilter:
         mass /= total
         return mass
 
-    def _learned(self, tags: Tags) -> Floats:
-        """Return the heads of tags whose rest ended: long rests teach the power."""
+    def _learned(self, tags: Tags, belief: Singles, pull: Singles, slack: Singles) -> Floats:
+        """Return the heads of tags whose rest ended: long rests teach the power.
+
+        Args:
+            tags: Of b tags.
+            belief: About them.
+            pull: Weighted residual of the power, see `_nats`.
+            slack: Its weight.
+        """
         head = tags.head.copy()
-        nats, pull, slack = self._nats(tags)
-        belief = self._normal(tags.begun() * self._exponential(nats))
         shift = np.add.reduce(belief * (pull / slack), axis=1).astype(np.float64)
         left = np.add.reduce(belief / slack, axis=1).astype(np.float64)
         taught = np.maximum.reduce(tags.links[:, COUNT], axis=1) >= LEARNED_READINGS
@@ -313,9 +323,14 @@ class RestFilter:
         head[:, POWER] = np.where(taught, np.maximum(left, LEAST_POWER_DB2), head[:, POWER])
         return head
 
-    def _carried(self, tags: Tags, since_s: Floats, moved: Booleans) -> Singles:
-        """Return where tags may be that are on their way, from where they were believed to be."""
-        belief = self.belief(tags)
+    def _carried(self, belief: Singles, since_s: Floats, moved: Booleans) -> Singles:
+        """Return where tags may be that are on their way, from where they were believed to be.
+
+        Args:
+            belief: Where they were, shape (b, c); changed.
+            since_s: Time since then, seconds.
+            moved: Whether their levels say so now.
+        """
         spread = np.where(moved, AWAY_M * AWAY_M / 2.0, 0.0) + WALK_M2_PER_S * np.minimum(
             since_s, 30
         )

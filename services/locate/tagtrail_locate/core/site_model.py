@@ -29,7 +29,7 @@ SPREAD_95: Final = 1.96
 """Radius of 95 % around the mean, in standard deviations of the distance to it: exact for a narrow
 ridge, and on the safe side (1.73 would do) for a round heap."""
 
-ROWS: Final = 256
+ROWS: Final = 512
 """Tags looked at at once."""
 
 OVERSAMPLED: Final = 4
@@ -339,12 +339,13 @@ def _weighed(looks: Sequence[Look], index: Mapping[str, int]) -> tuple[Floats, F
     """
     shape = (len(looks), len(index))
     readings = [reading for look in looks for reading in look.readings]
-    columns = np.array([index.get(reading[1], -1) for reading in readings], dtype=np.int64)
+    _, names, heard, _, numbers, lengths = zip(*readings, strict=True)
+    columns = np.array([index.get(name, -1) for name in names], dtype=np.int64)
     at = np.repeat(np.arange(len(looks)) * len(index), [len(look.readings) for look in looks])
     at += columns
-    levels = np.array([reading[2] for reading in readings])
-    samples = np.array([reading[4] for reading in readings], dtype=np.float64)
-    spans = np.array([reading[5] for reading in readings])
+    levels = np.array(heard)
+    samples = np.array(numbers, dtype=np.float64)
+    spans = np.array(lengths)
     if columns.min(initial=0) < 0:
         known = columns >= 0
         at, levels, samples, spans = at[known], levels[known], samples[known], spans[known]
