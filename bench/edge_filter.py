@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bench.edge_dwell import accuracy, dwell_figures, false_doubts, located
+from bench.edge_dwell import Located, accuracy, dwell_figures, false_doubts, located
 from tagtrail.benchmarks.zones import SURVEYS, surveyed
 from tagtrail.simulator.direct import DirectLog
 from tagtrail.simulator.scenario import Scenario, f1, quiet
@@ -209,10 +209,9 @@ def let_out(
         items = edge.take(seconds.get(second, ()), second + 1.0)
         items += edge.due(second + 1.0) if second <= last_s else edge.flush()
         sent.cpu_s += time.process_time() - began
-        ready_s = math.ceil((second + 1.0) / batch_s) * batch_s
         for item in items:
-            late_s = delays[item.tag, item.elapsed_s] - 1.0
-            yield ready_s + max(late_s, 0.0) + LINK_S, item
+            late_s = max(delays[item.tag, item.elapsed_s] - 1.0, 0.0)
+            yield math.ceil((second + 1.0 + late_s) / batch_s) * batch_s + LINK_S, item
 
 
 def count(
@@ -272,8 +271,17 @@ def recorded(position: int, at: datetime, fact: Envelope) -> Recorded:
 # -- figures
 
 
-def compare(run: Played, traits: Traits, rules: Rules | None = None) -> Figures:
-    """Compare a run as heard with the same run through filters."""
+def compare(
+    run: Played, traits: Traits, rules: Rules | None = None, *, chance: bool = False
+) -> Figures:
+    """Compare a run as heard with the same run through filters.
+
+    Args:
+        run: What was heard.
+        traits: What the gateways know of the tags.
+        rules: Of the filters; None = those built in.
+        chance: Whether to compare it with the loss of every second advert too.
+    """
     world, start = run.world, run.world.scenario.start_at
     thinned, sent = filtered(run, traits, rules)
     plain, edge = located(run.log, start), located(thinned, start)
@@ -292,6 +300,7 @@ def compare(run: Played, traits: Traits, rules: Rules | None = None) -> Figures:
         "zone_accuracy_plain": round(accuracy(world, plain.zones), 4),
         "zone_accuracy_filtered": round(accuracy(world, edge.zones), 4),
         **dwell_figures(world, plain, edge),
+        **(by_chance(run, plain) if chance else {}),
         "zone_changes_plain": sum(len(c) for c in plain.zones.values()),
         "zone_changes_filtered": sum(len(c) for c in edge.zones.values()),
         "false_doubts_plain": false_doubts(world, plain),
@@ -300,11 +309,14 @@ def compare(run: Played, traits: Traits, rules: Rules | None = None) -> Figures:
     }  # fmt: skip
 
 
-def yardstick(run: Played) -> Figures:
-    """Return how much dwell moves when every second advert is lost and nothing is filtered."""
-    start = run.world.scenario.start_at
-    figures = dwell_figures(run.world, located(run.log, start), located(halved(run.log), start))
-    return {f"chance_{name}": value for name, value in figures.items() if "change" in name}
+def by_chance(run: Played, plain: Located) -> Figures:
+    """Return what changes when every second advert is lost and nothing is filtered."""
+    thinned = located(halved(run.log), run.world.scenario.start_at)
+    figures = dwell_figures(run.world, plain, thinned)
+    return {
+        "chance_zone_accuracy": round(accuracy(run.world, thinned.zones), 4),
+        **{f"chance_{name}": value for name, value in figures.items() if "change" in name},
+    }
 
 
 TRANSIT: Final = Traits("simulated", "transit", 1.0)
@@ -347,7 +359,7 @@ def main() -> None:
     for mode in arguments.mode or list(scenarios):
         scenario, traits = scenarios[mode]
         run = played(replace(scenario, seed=arguments.seed), arguments.survey)
-        found[mode] = compare(run, traits) | (yardstick(run) if arguments.yardstick else {})
+        found[mode] = compare(run, traits, chance=arguments.yardstick)
     if arguments.json:
         print(json.dumps({"at": spelled(datetime.now(UTC)), **found}))
         return

@@ -11,6 +11,7 @@ from bench.edge_filter import (
     BUDGETS,
     STORAGE,
     TRANSIT,
+    Figures,
     Played,
     Sent,
     at_rest,
@@ -104,19 +105,31 @@ def test_bandwidth_the_filter_takes_less_than_three_percent_of_a_core(moving: Mo
     assert 200 * sent.cpu_s / sent.counts["in"] < 0.03
 
 
+def assert_of_the_size_of_chance(found: Figures) -> None:
+    """Filtering moves dwell between zones as the loss of every second advert does.
+
+    Both are dice for the few tags at borders: single runs differ by a factor of two either way.
+    """
+    for cells in ("by_zone", "by_tag"):
+        moved_pct, chance_pct = (found[f"{c}dwell_change_{cells}_pct"] for c in ("", "chance_"))
+        assert 0.0 < moved_pct <= 2.0 * chance_pct + GOAL_PP, cells
+
+
 def test_bandwidth_saved_costs_locate_little(moving: Moving) -> None:
-    found = compare(moving[0], TRANSIT)
+    found = compare(moving[0], TRANSIT, chance=True)
 
     lost_pp = 100 * (found["zone_accuracy_plain"] - found["zone_accuracy_filtered"])
     assert lost_pp <= GOAL_PP
     assert found["dwell_error_filtered_pct"] <= found["dwell_error_plain_pct"] + GOAL_PP
     assert found["false_doubts_filtered"] <= found["false_doubts_plain"] + 1
+    assert_of_the_size_of_chance(found)
 
 
 def test_bandwidth_saved_costs_locate_little_at_rest(resting: Resting) -> None:
-    found = compare(resting[0], STORAGE)
+    found = compare(resting[0], STORAGE, chance=True)
 
     lost_pp = 100 * (found["zone_accuracy_plain"] - found["zone_accuracy_filtered"])
     assert lost_pp <= GOAL_PP
     assert found["dwell_error_filtered_pct"] <= found["dwell_error_plain_pct"] + GOAL_PP
     assert found["false_doubts_filtered"] <= found["false_doubts_plain"]
+    assert_of_the_size_of_chance(found)
