@@ -52,7 +52,7 @@ class Places(Projection):
         "place", "place_history", "presence", "gateway", "snapshot",
     )  # fmt: skip
 
-    def __init__(self, event_log: EventLog, *, chunk_events: int = 1000) -> None:
+    def __init__(self, event_log: EventLog, *, chunk_events: int = 4000) -> None:
         self._log = event_log
         self._chunk = chunk_events
         self.engine = Engine()

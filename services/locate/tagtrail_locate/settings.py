@@ -12,7 +12,7 @@ class LocateSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TAGTRAIL_LOCATE_", frozen=True, extra="ignore")
 
     chunk_events: int = Field(
-        1000, ge=1, le=10_000,
+        4000, ge=1, le=10_000,
         description="Events folded before other work of the process gets its turn.",
     )  # fmt: skip
     stream_interval_s: float = Field(

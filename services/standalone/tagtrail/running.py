@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Final
 
 import uvicorn
 
+from tagtrail.collecting import collect_rarely
 from tagtrail.composition import MIGRATIONS, app_for
 from tagtrail.embedded import Embedded
 from tagtrail.homes import home_of
@@ -227,13 +227,6 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _calm_garbage_collection() -> None:
-    """Collect less often: batches make many short-lived objects, hardly any of them in cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 class _Server(uvicorn.Server):
     """A server that leaves the process's signals alone: the caller decides when it ends."""
 
@@ -265,7 +258,7 @@ async def serving(
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else shown}:{port}"  # noqa: S104 - compared, not bound
     app = app_for(settings, names, gateway_mqtt_url=servers.gateway_mqtt_url)
-    _calm_garbage_collection()
+    collect_rarely()
     config = uvicorn.Config(
         app,
         log_config=None,
