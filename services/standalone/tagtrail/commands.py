@@ -380,11 +380,19 @@ def bench_zones(
     seconds: Annotated[float, typer.Option(help="How much of the hour is played.")] = 3600.0,
     tags: Annotated[int, typer.Option(min=1, help="Tags in the hall.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the simulated hall.")] = 1,
+    halls: Annotated[
+        int, typer.Option(min=1, help="Halls to measure, with seeds from that one on.")
+    ] = 1,
 ) -> None:
     """Zone accuracy and false changes in fixture F1, against the simulator's truth."""
     from tagtrail.benchmarks import zones  # noqa: PLC0415 - only this command needs it
 
-    _show_figures(zones.measure(survey=survey, seconds=seconds, tags=tags, seed=seed), as_json)
+    if halls == 1:
+        found = zones.measure(survey=survey, seconds=seconds, tags=tags, seed=seed)
+    else:
+        seeds = range(seed, seed + halls)
+        found = zones.measure_halls(survey=survey, seconds=seconds, tags=tags, seeds=seeds)
+    _show_figures(found, as_json)
 
 
 @app.command()

@@ -6,6 +6,7 @@ tag from point to point, and what the gateways hear becomes a calibration of the
 
 from __future__ import annotations
 
+import math
 import statistics
 from bisect import bisect_right
 from collections import defaultdict
@@ -34,9 +35,16 @@ BATCH: Final = 1000
 SETTLED_S: Final = 60
 """Changes of a still tag count as false from then on: its first zone may be corrected before."""
 
+FOUND_S: Final = 5
+"""What is told until then is the first zone; changes of still tags after it are corrections."""
+
 FIRST_S: Final = 30
 EVERY_S: Final = 5
 """The told zone is compared with the true one at these seconds of the run."""
+
+
+STAYS_S: Final = 60
+"""A tag that enters a zone and stays for so long is expected to be found there."""
 
 
 class Survey(NamedTuple):
@@ -172,6 +180,44 @@ def _share_right(world: World, moves: Moves, tags: Sequence[str], seconds: float
     return right / max(total, 1)
 
 
+def _waits(world: World, moves: Moves, seconds: float) -> tuple[list[float], float]:
+    """Tell how long tags that enter a zone and stay wait until they are told to be there.
+
+    Returns:
+        The waits in seconds, ascending, infinite for those that were never told before the tag left
+        or the run ended; and the share of the first `STAYS_S` seconds of these stays in which the
+        told zone was right.
+    """
+    truth, waits, right = world.truth, list[float](), 0
+    for tag in truth.tag_ids:
+        stays, own = truth.stays(tag), moves.get(tag, [])
+        ends = [stay.from_s for stay in stays[1:]] + [seconds]
+        for stay, end_s in list(zip(stays, ends, strict=True))[1:]:
+            last_s = min(end_s, seconds, truth.dead_tags.get(tag, seconds))
+            if stay.zone_id is None or last_s - stay.from_s < STAYS_S:
+                continue
+            before = [zone for at_s, zone in own if at_s <= stay.from_s][-1:]
+            since = [at_s for at_s, zone in own if at_s <= last_s and zone == stay.zone_id]
+            found = [at_s - stay.from_s for at_s in since if at_s > stay.from_s]
+            waits.append(0.0 if before == [stay.zone_id] else min(found, default=math.inf))
+            right += sum(
+                _told_at(own, stay.from_s + second) == stay.zone_id for second in range(STAYS_S)
+            )
+    return sorted(waits), right / max(STAYS_S * len(waits), 1)
+
+
+def _told_at(own: Sequence[tuple[float, str | None]], at_s: float) -> str | None:
+    """Return the zone told at a time, from a tag's changes; None before the first."""
+    index = bisect_right(own, at_s, key=lambda change: change[0]) - 1
+    return own[index][1] if index >= 0 else None
+
+
+def _quantile(waits: Sequence[float], share: float) -> float | None:
+    """Return a quantile of ascending waits, rounded; None if there are none or it is infinite."""
+    value = waits[min(int(share * len(waits)), len(waits) - 1)] if waits else math.inf
+    return round(value, 1) if math.isfinite(value) else None
+
+
 def measure(
     *, survey: str = "map", seconds: float = 3600.0, tags: int = 200, seed: int = 1
 ) -> dict[str, Any]:
@@ -184,7 +230,9 @@ def measure(
         seed: Of the world.
 
     Returns:
-        `zone_accuracy` over all tags, `zone_accuracy_still`, and false changes of still tags.
+        `zone_accuracy` over all tags, `zone_accuracy_still`, false changes of still tags, and of
+        tags that enter a zone and stay: seconds until it is told, and how often it is right in the
+        first minute.
     """
     world = World(replace(f1(), tags_per_site=tags, seed=seed))
     how = SURVEYS[survey]
@@ -192,6 +240,8 @@ def measure(
     moves = told(world, _events(world, calibration, seconds))
     still = world.truth.still_tags
     false = sum(at_s > SETTLED_S for tag in still for at_s, _ in moves.get(tag, []))
+    early = sum(FOUND_S < at_s <= SETTLED_S for tag in still for at_s, _ in moves.get(tag, []))
+    waits, first = _waits(world, moves, seconds)
     days = len(still) * max(seconds - SETTLED_S, 1.0) / 86_400
     return {
         "survey": survey,
@@ -199,8 +249,43 @@ def measure(
         "zone_accuracy_still": round(_share_right(world, moves, still, seconds), 4),
         "false_changes": false,
         "false_changes_per_still_tag_day": round(false / days, 3),
+        "corrections_in_first_minute": early,
         "still_tag_days": round(days, 2),
+        "entries": len(waits),
+        "entry_told_after_s_median": _quantile(waits, 0.5),
+        "entry_told_after_s_p90": _quantile(waits, 0.9),
+        "first_minute_accuracy": round(first, 4),
         "seconds": seconds,
         "tags": tags,
         "seed": seed,
+    }
+
+
+def measure_halls(
+    *, survey: str, seconds: float, tags: int, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Measure zones in several halls of fixture F1, one per seed.
+
+    Args:
+        survey: One of `SURVEYS`.
+        seconds: How much of each hour is played.
+        tags: Tags in each hall.
+        seeds: Of the worlds, at least one.
+
+    Returns:
+        `halls`, the figures of each as `measure` returns them, and over all of them the worst
+        accuracy, the mean one, and the false changes per day of a still tag.
+    """
+    halls = [measure(survey=survey, seconds=seconds, tags=tags, seed=seed) for seed in seeds]
+    right = [hall["zone_accuracy"] for hall in halls]
+    days = sum(hall["still_tag_days"] for hall in halls)
+    false = sum(hall["false_changes"] for hall in halls)
+    return {
+        "worst_zone_accuracy": min(right),
+        "mean_zone_accuracy": round(statistics.fmean(right), 4),
+        "worst_false_changes_per_still_tag_day": max(
+            hall["false_changes_per_still_tag_day"] for hall in halls
+        ),
+        "false_changes_per_still_tag_day": round(false / max(days, 1e-9), 3),
+        "halls": halls,
     }
