@@ -82,7 +82,9 @@ def learn_gaps(tag: TagState, readings: Sequence[Reading]) -> bool:
     """
     learned = False
     silent_s = max(PACER_SILENT_S, 2.0 * tag.span_s)
-    for at_s, name, level_dbm, _, count, span_s in readings:
+    best_id, better_dbm = tag.pacer_id, tag.pacer_db + BETTER_DB
+    telling = [r for r in readings if r[1] == best_id or r[2] > better_dbm] or readings
+    for at_s, name, level_dbm, _, count, span_s in telling:
         gap_s = at_s - tag.paced_s
         if not level_dbm:
             continue
