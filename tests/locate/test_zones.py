@@ -125,17 +125,19 @@ def test_a_lead_above_the_margin_wins_after_its_time() -> None:
 
 
 IN_A = View("a", 0.9, 0.9, 1.0)
-IN_B = View("b", 0.9, 0.1, 0.1)
-AT_THE_BORDER = View("b", 0.7, 0.3, 0.8)
+IN_B = View("b", 0.9, 0.1, 0.1, rested_s=90.0)
+AT_THE_BORDER = View("b", 0.7, 0.3, 0.8, rested_s=90.0)
 
 
-def _contested(rounds: list[View], *, every_s: float = 1.0, settling: bool = False) -> Hold:
-    """Contest zone a, held for 30 s, once per round."""
+def _contested(
+    rounds: list[View], *, every_s: float = 1.0, settling: bool = False, held_s: float = 30.0
+) -> Hold:
+    """Contest zone a, held for some time, once per round."""
     thresholds = Thresholds()
     fence = thresholds.fence_of("hall", "a")
     hold = Hold(zone_id="a", since_s=0.0, entered=True)
     for n, view in enumerate(rounds):
-        decide(hold, view, 30.0 + n * every_s, fence, thresholds, settling=settling)
+        decide(hold, view, held_s + n * every_s, fence, thresholds, settling=settling)
     return hold
 
 
@@ -176,6 +178,14 @@ def test_a_tag_that_may_stand_at_the_border_leaves_after_the_tolerances_time() -
     assert _contested([AT_THE_BORDER] * 46).reason == "left_after_timeout"
 
 
+def test_a_tag_at_the_border_that_was_moved_a_minute_ago_or_less_leaves_after_ten_seconds() -> None:
+    stirred = AT_THE_BORDER._replace(rested_s=60.0)
+
+    assert _contested([stirred] * 10).zone_id == "a"
+    assert _contested([stirred] * 11).zone_id == "b"
+    assert _contested([stirred._replace(rested_s=60.1)] * 11).zone_id == "a"
+
+
 def test_the_exit_delay_begins_when_the_tag_is_beyond_the_tolerance() -> None:
     rounds = [AT_THE_BORDER] * 20
 
@@ -185,8 +195,15 @@ def test_the_exit_delay_begins_when_the_tag_is_beyond_the_tolerance() -> None:
 
 
 def test_a_tag_that_has_just_appeared_is_corrected_within_a_second() -> None:
-    assert _contested([AT_THE_BORDER] * 2, settling=True).zone_id == "b"
-    assert _contested([AT_THE_BORDER] * 2, every_s=0.9, settling=True).zone_id == "a"
+    short = [AT_THE_BORDER] * 2
+
+    assert _contested(short, settling=True, held_s=5.0).zone_id == "b"
+    assert _contested(short, every_s=0.9, settling=True, held_s=5.0).zone_id == "a"
+
+
+def test_the_longer_a_zone_was_held_the_longer_what_corrects_it_must_lead() -> None:
+    assert _contested([AT_THE_BORDER] * 6, settling=True, held_s=50.0).zone_id == "a"
+    assert _contested([AT_THE_BORDER] * 7, settling=True, held_s=50.0).zone_id == "b"
 
 
 def test_a_tag_can_leave_all_zones() -> None:

@@ -40,6 +40,9 @@ TESTED_READINGS: Final = 4.0
 CLIP_DB: Final = 8.0
 """A reading further from its mean counts as being so far: bodies, collisions, reflections."""
 
+LATELY_S: Final = 4.0
+"""A link that was heard within this time has its say in whether a tag was moved, seconds."""
+
 MOVED_BASE: Final = 12.0
 MOVED_PER_LINK: Final = 5.0
 """Sum of squared deviations from which on a tag was moved: 17 for one link, 32 for four. A body in
@@ -178,9 +181,13 @@ def fast(links: Floats, heard: Heard) -> tuple[Floats, Floats]:
 
 
 def deviates(links: Floats, heard: Heard, fast: Floats, fasts: Floats) -> Booleans:
-    """Tell which tags' fast means are too far from the means of their rest."""
+    """Tell which tags' fast means are too far from the means of their rest.
+
+    What other gateways told just before counts too: with clocks that differ, looks hold one each.
+    """
     count = links[:, COUNT]
-    tested = (heard.counts > 0.0) & (count >= TESTED_READINGS)
+    lately = (heard.counts > 0.0) | (heard.at_s[:, None] - links[:, LAST] <= LATELY_S)
+    tested = lately & (fasts > 0.0) & (count >= TESTED_READINGS)
     variance = NOISE_DB2 / np.maximum(fasts, 1.0) + NOISE_DB2 / np.maximum(count, 1.0) + DRIFT_DB2
     off = fast - links[:, MEAN]
     square = np.add.reduce(np.where(tested, off * off / variance, 0.0), axis=1)

@@ -78,7 +78,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         zone_fences: Other fence parameters for single zones, by zone id.
         settle_s: After a tag (re)appears, corrections are quick for this long, seconds.
         settle_evaluations: Consecutive leads that correct a zone while it settles.
-        settle_lead_s: Time that a candidate must lead while it settles, seconds.
+        settle_lead_s: Time that a candidate must lead while it settles, seconds; a tenth of the time
+            that the zone was held, if that is more.
         lapse_s: A tag that was not heard for this long (or ten intervals) reappears, seconds.
         silence_grace_s: Silence of a gateway that is not yet held against a place, seconds; longer
             for slow tags.
@@ -123,7 +124,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     exit_evaluations: Count = 3
     site_fences: dict[str, Fence] = {}
     zone_fences: dict[str, Fence] = {}
-    settle_s: Seconds = 15.0
+    settle_s: Seconds = 60.0
     settle_evaluations: Count = 2
     settle_lead_s: Seconds = 1.0
     lapse_s: Positive = 60.0

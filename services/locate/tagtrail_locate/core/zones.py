@@ -3,13 +3,16 @@
 The first zone is taken as soon as it is probable enough. It is left when the tag is probably in
 another one: after a short time if it is outside by more than a tolerance, after a long one if it
 may still stand at the border; in either case the same other zone must lead at every evaluation.
-The four parameters are those of an omlox fence, see `thresholds.Fence`. A zone in which the tag
-has rested for minutes is left without a sign of a move only when that is nearly sure.
+The four parameters are those of an omlox fence, see `thresholds.Fence`. The longer a tag rests the
+more it takes: within a minute of a sign of a move, or of the zone's confirmation, the border is not
+waited at for long; after some minutes the zone is left only when that is nearly sure.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+
+import msgspec
 
 from tagtrail_locate.core.state import Hold
 from tagtrail_locate.core.thresholds import FullFence, Thresholds
@@ -35,6 +38,17 @@ class View(NamedTuple):
     readings: int = 1
     span_s: float = 0.0
     rested_s: float = 0.0
+
+
+STIRRED_S: Final = 60.0
+"""A zone that was confirmed, or a tag that was moved, within this time may be corrected soon."""
+
+STIRRED_TIMEOUT_S: Final = 10.0
+"""Longest time at a border then; two of the time constants of bodies and doors."""
+
+
+TENURE_SHARE: Final = 0.1
+"""While a tag settles, what corrects its zone must lead for such a share of the zone's tenure."""
 
 
 def decide(
@@ -68,11 +82,14 @@ def decide(
     if view.rested_s >= thresholds.rest_s and not _is_sure(view, thresholds):
         dismiss(hold, "still_probable")
         return False
+    if settling or view.rested_s <= STIRRED_S:
+        timeout_s = min(fence.tolerance_timeout_s, STIRRED_TIMEOUT_S)
+        fence = msgspec.structs.replace(fence, tolerance_timeout_s=timeout_s)
     if view.held >= thresholds.exit_probability or view.best < thresholds.lead_probability:
         return _doubt(hold, view, now_s, fence, thresholds)
     _count(hold, view, now_s)
-    if settling:
-        return _settle(hold, view, now_s, thresholds)
+    if settling and _settle(hold, view, now_s, thresholds):
+        return True
     return _leave(hold, view, now_s, fence)
 
 
@@ -112,8 +129,8 @@ def expire(hold: Hold, now_s: float) -> bool:
 
 def _settle(hold: Hold, view: View, now_s: float, thresholds: Thresholds) -> bool:
     led_s = now_s - hold.candidate_since_s
-    if hold.candidate_count < thresholds.settle_evaluations or led_s < thresholds.settle_lead_s:
-        hold.reason = "candidate_waits"
+    least_s = max(thresholds.settle_lead_s, TENURE_SHARE * (now_s - hold.since_s))
+    if hold.candidate_count < thresholds.settle_evaluations or led_s < least_s:
         return False
     _install(hold, view.best_id, now_s, hold.candidate_since_s, "corrected")
     return True
