@@ -6,7 +6,7 @@ are left out of the calibration in turn, and told from the rest:
 * hybrid_apartment, BLE: every fourth minute of the runs (all rooms stay surveyed), or with `--runs`
   one whole run at a time (rooms that only that run surveyed are then told unmeasured).
 * ble_tetam: every ninth (`--every`) of the places where a tag lay still, told after 10 to 50 s of packets, in
-  the order of time; `--drift` sets the gateways off since the map was made.
+  the order of time; `--drift` sets the gateways off since the map was made, `--moved` one of them anew at each place.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ WARM_S: Final = 15.0
 """The filter starts so long before a part that was left out."""
 
 STAYS_S: Final = (10.0, 20.0, 30.0, 40.0, 50.0)
+
+MOVED: Final = 4
+"""The gateway that is moved when one is: any would do."""
 
 
 class Scored(NamedTuple):
@@ -126,7 +129,13 @@ def _between(packets: Packets, since_s: float, until_s: float) -> Packets:
 
 
 def office(
-    folder: Path, *, delay_s: float, every: int, fold: int | None, drift_db: float
+    folder: Path,
+    *,
+    delay_s: float,
+    every: int,
+    fold: int | None,
+    drift_db: float,
+    moved_db: float = 0.0,
 ) -> Iterator[Scored]:
     """Yield how good tags that lie still in the office are told at places left out of the map.
 
@@ -136,18 +145,21 @@ def office(
         every: Each place is told with the map without it and every so many further ones.
         fold: Only those of this part; None = all parts.
         drift_db: Gateways are set off by so much since the map was made, standard deviation.
+        moved_db: One of them moreover by so much anew at each place, as if it hung elsewhere.
     """
     zones = Zones(folder / "zones.csv", "zone")
     calibration = ble_tetam.Office.read(folder)
     heard = _stays(folder / "fingerprints_set_1_first60s.csv.gz", calibration.names)
-    offset_db = np.random.default_rng(1).normal(0.0, drift_db, len(calibration.names))
+    chance = np.random.default_rng(1)
+    drifted_db = chance.normal(0.0, drift_db, len(calibration.names))
     parts = [list(heard)[part::every] for part in range(every)]
     followers, campaign = {}, Campaign()
     for left in parts if fold is None else parts[fold : fold + 1]:
         some = replace(calibration, stays=_without_places(calibration.stays, left))
         followers.update(dict.fromkeys(left, some.followers_without(None)))
     for x, y in sorted(followers, key=lambda place: heard[place].begin_s):
-        packets = heard[x, y]
+        packets, offset_db = heard[x, y], drifted_db.copy()
+        offset_db[MOVED] += chance.normal(0.0, moved_db)
         packets = packets._replace(level_db=packets.level_db + offset_db[packets.gateway])
         moments = campaign.follow(followers[x, y], packets, delay_s)
         for seconds in STAYS_S:
@@ -186,6 +198,7 @@ def main() -> None:
     parser.add_argument("--runs", action="store_true", help="leave out whole runs")
     parser.add_argument("--every", type=int, default=9, metavar="N", help="ble_tetam: parts")
     parser.add_argument("--drift", type=float, default=0.0, metavar="DB", help="ble_tetam: sd")
+    parser.add_argument("--moved", type=float, default=0.0, metavar="DB", help="ble_tetam: sd")
     parser.add_argument("--fold", type=int, metavar="K", help="only the part of this number")
     asked = parser.parse_args()
     if asked.set == "ble_tetam":
@@ -195,6 +208,7 @@ def main() -> None:
             every=asked.every,
             fold=asked.fold,
             drift_db=asked.drift,
+            moved_db=asked.moved,
         )
         found = list(told)
     else:

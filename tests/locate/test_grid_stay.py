@@ -116,6 +116,18 @@ def test_listening_on_does_not_narrow_the_place_beyond_what_the_map_knows() -> N
     assert radii[1] >= 0.9 * radii[0] > 1.0
 
 
+def test_a_gateway_that_was_shut_away_does_not_pull_the_place_along() -> None:
+    site, rng, missed = locator(), np.random.default_rng(8), []
+    for cell in rng.integers(site.grid.cells, size=10).tolist():
+        for gateway in range(len(GATEWAYS)):
+            off = np.zeros(len(GATEWAYS))
+            off[gateway] = -15.0
+            place = site.locate(site.start(), heard_at(site, cell, off))
+            missed.append(missed_m(site, place, cell))
+
+    assert np.mean(missed) < 1.6
+
+
 def test_a_tag_that_nobody_heard_may_be_anywhere_inside() -> None:
     site = locator()
     nothing = Heard(np.full(len(GATEWAYS), np.nan), np.zeros(len(GATEWAYS)))

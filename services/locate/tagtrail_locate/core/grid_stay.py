@@ -7,7 +7,8 @@ offsets in decibels with a normal prior. They are integrated out together with t
 stay told of them is kept for the next one: the stays need no known places for that, since an offset
 is common to all of them and the place is not.
 
-For a given place all is linear and normal, so each cell runs a Kalman filter over the offsets, gateway
+For a given place all is linear and nearly normal (with the tails of Student's distribution, so that one
+gateway that was moved does not pull the place along), so each cell runs a Kalman filter over the offsets, gateway
 by gateway, whose innovations give the cell's likelihood. After a stay the filters are mixed by the
 belief over the cells and replaced by the normal distribution of the same mean and covariance.
 """
@@ -36,6 +37,10 @@ DRIFT_DB2_PER_DAY: Final = GATEWAY_SD_DB**2 / 180.0
 """How fast a gateway that is known becomes unknown again."""
 
 DAY_S: Final = 86400.0
+
+TAILS: Final = 8.0
+"""Degrees of freedom of what a gateway's levels miss: the fewer, the less is believed of a gateway that
+fits nowhere. One that hangs elsewhere since the survey is off by more than any offset says."""
 
 AREA_SHARE: Final = 0.98
 MEDIAN_ROUNDS: Final = 8
@@ -153,8 +158,11 @@ class StayLocator:
             own = covariance[first:, gateway].copy()
             total = covariance[gateway, gateway] + self._error_db2[gateway] + noise
             away = heard.level_db[gateway] - self._mean_db[gateway] - mean[gateway]
-            nats -= 0.5 * (away * away / total + np.log(total))
-            gain = own / total
+            square = away * away / total
+            nats -= 0.5 * ((TAILS + 1.0) * np.log1p(square / (TAILS - 2.0)) + np.log(total))
+            # Where a reading fits badly it counts as one of more noise, and teaches less.
+            doubt = np.maximum((TAILS + square) / (TAILS + 1.0), 1.0) - 1.0
+            gain = own / (total + doubt * (self._error_db2[gateway] + noise))
             mean[first:] += gain * away
             covariance[first:, first:] -= own[:, None] * gain
         belief = np.exp(nats - nats.max())
