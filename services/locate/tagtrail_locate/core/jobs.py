@@ -28,6 +28,9 @@ CALM_LOOKS: Final = 3
 GATHERED_LOOKS: Final = 2
 """One at what was gathered of it counts as so many."""
 
+EAGER_S: Final = 15.0
+"""The belief of a tag that (re)appeared is computed at every look for so long, seconds."""
+
 STEP_S: Final = 0.5
 """Readings within this time are one look at the tag: it moves less than a metre meanwhile."""
 
@@ -132,7 +135,7 @@ class Course:
             or thresholds.lag_s > 0
             or hold.candidate_count > 0
             or hold.zone_id is None
-            or job.cause.last_heard_s - job.settle_s < thresholds.settle_s
+            or job.cause.last_heard_s - job.settle_s < EAGER_S
         )
         self.track = track
         self.memory = track.head
