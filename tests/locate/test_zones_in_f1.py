@@ -23,10 +23,10 @@ def test_s10_zones_of_f1_are_right_after_a_survey_and_still_tags_stay() -> None:
 @pytest.mark.slow
 def test_s10_a_walk_of_five_minutes_tells_zones_without_a_gateway_apart() -> None:
     plan = zones.measure(survey="plan", seconds=240, tags=60)
-    walk = zones.measure(survey="walk", seconds=240, tags=60)
+    walk = zones.measure_halls(survey="walk", seconds=240, tags=60, seeds=(1, 2))
 
     assert plan["zone_accuracy"] >= 0.8, plan
-    assert walk["zone_accuracy"] >= 0.88, walk
+    assert walk["mean_zone_accuracy"] >= 0.89, walk
 
 
 def test_a_survey_stands_at_points_inside_zones_and_hears_what_is_near() -> None:
