@@ -109,18 +109,17 @@ def warmed(plan: list[Recorded], events: list[Recorded]) -> Engine:
     return engine
 
 
-def fold_s(engine: Engine, events: Sequence[Recorded] | Sequence[Read], *, decode: bool) -> float:
+def fold_s(engine: Engine, fold: Callable[[Any], None], events: Sequence[Any]) -> float:
     """Return the processor time that folding some events takes, seconds.
 
     Args:
         engine: What has folded everything before them.
-        events: As stored, or decoded.
-        decode: Whether they are to be decoded.
+        fold: Its `apply` for events as stored, or `apply_read` for decoded ones.
+        events: In position order.
     """
-    apply: Callable[[Any], None] = engine.apply if decode else engine.apply_read
     began = time.process_time()
     for start in range(0, len(events), BATCH):
-        apply(events[start : start + BATCH])
+        fold(events[start : start + BATCH])
         engine.taken()
     return time.process_time() - began
 
@@ -233,23 +232,8 @@ def measure(*, seconds: int = 20) -> dict[str, Any]:
     Args:
         seconds: Length of the measured stream.
     """
-    plan, events = log(WARM_UP_S + seconds)
-    told, stored, alone = warmed(plan, events), warmed(plan, events), per_tag()
-    read = [(e, *read_sighting(e)) for e in events[(WARM_UP_S - 1) * A_SECOND :]]
-    if alone is not None:
-        alone.take_s(read[:YARDSTICK])
-    folds: list[float] = []
-    decodes: list[float] = []
-    filters: list[float] = []
     threshold = gc.get_threshold()
-    collect_rarely()
-    for second in range(1, seconds + 1):
-        part = read[second * A_SECOND : (second + 1) * A_SECOND]
-        start = (WARM_UP_S + second - 1) * A_SECOND
-        folds.append(fold_s(told, part, decode=False))
-        decodes.append(fold_s(stored, events[start : start + A_SECOND], decode=True))
-        if alone is not None:
-            filters.append(alone.take_s(part[:YARDSTICK]))
+    folds, decodes, filters = _turns(seconds)
     gc.unfreeze()
     gc.set_threshold(*threshold)
     fold = quarter(folds) / A_SECOND
@@ -262,6 +246,27 @@ def measure(*, seconds: int = 20) -> dict[str, Any]:
         "gateways": len(GATEWAYS),
         "sightings": seconds * A_SECOND,
     }
+
+
+def _turns(seconds: int) -> tuple[list[float], list[float], list[float]]:
+    """Return the times of each turn: decoded, as stored, and the filters of filterpy, if any."""
+    plan, events = log(WARM_UP_S + seconds)
+    told, stored, alone = warmed(plan, events), warmed(plan, events), per_tag()
+    read = [(e, *read_sighting(e)) for e in events[(WARM_UP_S - 1) * A_SECOND :]]
+    if alone is not None:
+        alone.take_s(read[:YARDSTICK])
+    folds: list[float] = []
+    decodes: list[float] = []
+    filters: list[float] = []
+    collect_rarely()
+    for second in range(1, seconds + 1):
+        part = read[second * A_SECOND : (second + 1) * A_SECOND]
+        start = (WARM_UP_S + second - 1) * A_SECOND
+        folds.append(fold_s(told, told.apply_read, part))
+        decodes.append(fold_s(stored, stored.apply, events[start : start + A_SECOND]))
+        if alone is not None:
+            filters.append(alone.take_s(part[:YARDSTICK]))
+    return folds, decodes, filters
 
 
 def quarter(times_s: list[float]) -> float:
