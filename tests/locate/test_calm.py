@@ -150,9 +150,10 @@ def test_batches_restarts_and_disorder_do_not_show(
 def test_calm_comes_after_steady_looks_and_noise_does_not_end_it() -> None:
     calm, chance = Calm(), random.Random(2)
     calm.heed("gw-a", -70.0)
-    for _ in range(STEADY_LOOKS):
+    for n in range(STEADY_LOOKS):
+        assert not calm.gathers
         calm.heed("gw-a", -70.0)
-        calm.looked(able=True)
+        calm.looked(float(n), able=True)
     assert calm.gathers
 
     for _ in range(200):
@@ -161,4 +162,15 @@ def test_calm_comes_after_steady_looks_and_noise_does_not_end_it() -> None:
 
     for _ in range(4):
         calm.heed("gw-a", -60.0)
+    assert not calm.gathers
+
+
+def test_a_tag_that_speaks_many_times_a_second_is_not_calm_for_that() -> None:
+    calm = Calm()
+    calm.heed("gw-a", -70.0)
+
+    for n in range(2 * STEADY_LOOKS):
+        calm.heed("gw-a", -70.0)
+        calm.looked(0.2 * n, able=True)
+
     assert not calm.gathers

@@ -25,8 +25,8 @@ LONGEST_GAP_S: Final = 2.0
 STEADY_LOOKS: Final = 12
 """Looks without a sign of a move after which a tag is calm."""
 
-STEADY_AGAIN: Final = 8
-"""Of those, looks that a tag that was calm before need not take again."""
+STEADY_S: Final = 10.0
+"""And the time that must have passed since then, seconds: a tag that is carried may rest for some."""
 
 USUAL_DB2: Final = 24.0
 """What the squared deviation of one reading at rest stays below on average, dB²: still links of the
@@ -48,6 +48,7 @@ class Calm(msgspec.Struct, array_like=True):
         levels_dbm: Running mean of each gateway's normalised levels, dBm.
         doubt_db2: Cumulative sum of squared deviations, dB².
         looks: Looks since the last sign of a move.
+        since_s: Event time of the first of them, seconds.
         gathers: Whether what is heard next is gathered.
         until_s: Event time up to which readings were gathered into looks.
         roused_s: Event time of the reading that ended the calm while others waited; else 0.
@@ -59,6 +60,7 @@ class Calm(msgspec.Struct, array_like=True):
     levels_dbm: dict[str, float] = {}
     doubt_db2: float = 0.0
     looks: int = 0
+    since_s: float = 0.0
     gathers: bool = False
     until_s: float = 0.0
     roused_s: float = 0.0
@@ -86,14 +88,17 @@ class Calm(msgspec.Struct, array_like=True):
 
     def rouse(self) -> None:
         """Look at every advert from now on, until the levels are steady again."""
-        self.looks = STEADY_AGAIN if self.gathers else min(self.looks, STEADY_AGAIN)
-        self.doubt_db2, self.gathers = 0.0, False
+        self.doubt_db2, self.looks, self.gathers = 0.0, 0, False
 
-    def looked(self, *, able: bool) -> None:
+    def looked(self, at_s: float, *, able: bool) -> None:
         """Note one more look.
 
         Args:
-            able: Whether the tag speaks often enough for gathering, and nothing is pending.
+            at_s: Event time of the newest reading, seconds.
+            able: Whether the tag speaks often enough for gathering.
         """
+        if self.looks == 0:
+            self.since_s = at_s
         self.looks += 1
-        self.gathers = able and self.looks >= STEADY_LOOKS
+        steady = self.looks >= STEADY_LOOKS and at_s - self.since_s >= STEADY_S
+        self.gathers = able and steady

@@ -309,7 +309,9 @@ class Engine:
         tag.waits, tag.waits_s = later, None
         self._look(event, tag, clock, waits, caused, gathered_s)
         gap_s = tag.gaps_s[-1] if tag.gaps_s else math.inf
-        calm.looked(able=gap_s <= LONGEST_GAP_S and not self.state.registry.thresholds.lag_s)
+        calm.looked(
+            tag.sought_s, able=gap_s <= LONGEST_GAP_S and not self.state.registry.thresholds.lag_s
+        )
         if later:
             tag.waits_position, tag.waits_event = calm.later_position, calm.later_event
             first_s = min(later)[0]
@@ -370,7 +372,10 @@ class Engine:
             return
         if tag is None:
             tag = self._appeared(fact.tag_id, at_s)
-        self._settled(tag)
+        if isinstance(fact, Range):
+            self._settled(tag)
+        else:
+            self._rouse(event, tag)
         tag.now_s = max(tag.now_s, at_s)
         event_id, site_id = event.id.bytes, post.gateway.site_id
         if fact.technology in sources.PASSIVE or isinstance(fact, Claim):
@@ -393,11 +398,15 @@ class Engine:
         """Take a gateway at its word that it no longer hears a tag."""
         if tag is None:
             return
-        if tag.waits:
+        self._rouse(event, tag)
+        self._evaluator.unhear(tag, gateway_id)
+
+    def _rouse(self, event: Recorded, tag: TagState) -> None:
+        """Look at what was gathered of a tag, and at every advert from now on."""
+        if tag.calm.gathers and tag.waits:
             self._fall_due(event, tag, self._clocks.of(tag.waits_at))
         tag.calm.rouse()
         self._settled(tag)
-        self._evaluator.unhear(tag, gateway_id)
 
     def _note_heard(
         self, event: Recorded, tag: TagState, readings: list[Reading], site_id: str | None

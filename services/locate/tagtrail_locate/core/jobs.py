@@ -7,6 +7,7 @@ in their order.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
@@ -164,7 +165,7 @@ class Course:
             track.recent = sorted([*track.recent, *readings])
             again = track.recent
             self.revised = track.anchor == prior
-            if track.mid_s is not None and readings[0][0] > track.mid_s:
+            if track.mid_s is not None and track.mid_s < _begin_s(readings[0][0], track.gathered):
                 again = [r for r in again if r[0] > track.mid_s]
                 self.memory, self.at_s = track.mid, track.mid_s
             else:
@@ -210,6 +211,15 @@ def _looks(readings: list[Reading]) -> list[Look]:
         part.append(reading)
     looks.append(Look(part[-1][0], part))
     return looks
+
+
+def _begin_s(at_s: float, gathered: list[tuple[float, float]]) -> float:
+    """Return from when on looks are to be computed again for a late reading, seconds.
+
+    That is its own time, or just after the beginning of what it would have been gathered with.
+    """
+    own = [after_s for after_s, until_s in gathered if after_s < at_s <= until_s]
+    return math.nextafter(own[0], math.inf) if own else at_s
 
 
 def _looks_again(readings: list[Reading], gathered: list[tuple[float, float]]) -> list[Look]:
