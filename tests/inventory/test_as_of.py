@@ -21,7 +21,7 @@ from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.places import TagZoneChanged
 from tagtrail_kernel.events.registrations import TagBound
 from tagtrail_kernel.events.registry import Event
-from tagtrail_kernel.events.stock import CratePacked, CrateUnpacked
+from tagtrail_kernel.events.stock import CratePacked, CrateUnpacked, Line
 
 CALM = settings(
     max_examples=40,
@@ -123,6 +123,26 @@ async def test_n2_folding_only_the_explained_events_gives_the_cell(
                     if k.asset_id in {line["asset_id"] for line in mine} and (k.sku, k.lot) == (cell.sku, cell.lot)
                 )  # fmt: skip
                 assert quantity == cell.quantity == held
+
+
+async def test_a_zone_is_one_cell_though_only_some_of_its_facts_name_the_site(
+    desk: Any,
+) -> None:
+    log_id = desk.next_log()
+    facts: list[tuple[int, Event]] = []
+    for n, site_id in ((1, None), (2, "h")):
+        facts += [
+            (n, CratePacked(asset_id=f"a{n}", lines=(Line(sku="s1", quantity=n),))),
+            (n, TagBound(tag_id=f"t{n}", asset_id=f"a{n}")),
+            (n, TagZoneChanged(tag_id=f"t{n}", zone_id="z1", site_id=site_id, method="ble_zone")),
+        ]
+    await desk.say(*facts, log_id=log_id)
+    await desk.fold(log_id)
+
+    async with desk.database.connection() as c:
+        told = await cells(c, When(log_id), Filters())
+
+    assert [(t.zone_id, t.site_id, t.quantity, t.assets) for t in told] == [("z1", "h", 3, 2)]
 
 
 async def test_a_question_about_an_old_position_does_not_read_what_came_since(desk: Any) -> None:

@@ -47,7 +47,7 @@ _LINES_AS_OF: Final = """, place as (select *, zone_at as seen_at from placed), 
 AS_OF: Final = PLACES.replace("), place as (", "), placed as (") + _LINES_AS_OF
 
 CELLS: Final = """, cell as (
-    select p.zone_id, coalesce(z.site_id, p.site_id) as site_id, coalesce(p.custody, 'here') as custody,
+    select p.zone_id, max(coalesce(z.site_id, p.site_id)) as site_id, coalesce(p.custody, 'here') as custody,
            l.sku, l.lot, sum(l.quantity)::bigint as quantity, sum(l.verified)::bigint as verified,
            count(distinct l.asset_id) as assets,
            array_agg(distinct l.asset_id) as asset_ids, max(p.seen_at) as newest_seen_at, min(p.seen_at) as oldest_seen_at,
@@ -55,7 +55,7 @@ CELLS: Final = """, cell as (
     from line l
     left join place p on p.asset_id = l.asset_id
     left join registration z on z.log_id = $1 and z.kind = 'zone' and z.id = p.zone_id
-    group by 1, 2, 3, 4, 5
+    group by p.zone_id, case when p.zone_id is null then p.site_id end, 3, 4, 5
 )
 select c.*, s.body ->> 'name' as sku_name, coalesce(s.body ->> 'unit', 'EA') as unit
 from cell c
