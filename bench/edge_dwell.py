@@ -6,13 +6,13 @@ the tag is missing or out of sight; such a stay ends when the tag was last heard
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from tagtrail.benchmarks.zones import zone_at
 from tagtrail.simulator.world import World
 from tagtrail_kernel.envelope import Recorded
 from tagtrail_kernel.events.places import TagPresenceChanged, TagZoneChanged
@@ -96,12 +96,6 @@ def accuracy(world: World, zones: Zones) -> float:
         total += 1
         right += zone_at(zones.get(tag, []), second) == true
     return right / total
-
-
-def zone_at(changes: Sequence[tuple[float, str | None]], at_s: float) -> str | None:
-    """Return the zone of a moment; None before the first."""
-    index = bisect_right(changes, at_s, key=lambda c: c[0]) - 1
-    return changes[index][1] if index >= 0 else None
 
 
 def moments(world: World) -> Iterator[tuple[str, float, str]]:

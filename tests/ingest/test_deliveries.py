@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -42,6 +43,13 @@ async def deliveries_on(deps: Deps, log_id: int) -> AsyncIterator[Deliveries]:
     finally:
         for resource in reversed(deps.resources):
             await resource.close()
+
+
+async def appended(deps: Deps, log_id: int, deliveries: Deliveries, *group: Delivery) -> int:
+    """Take a group; returns by how many facts the log grew."""
+    before = (await deps.log.head(log_id)).position
+    await deliveries.take(group)
+    return (await deps.log.head(log_id)).position - before
 
 
 LATE_S = 3600.0
@@ -170,11 +178,7 @@ async def test_a_redelivered_message_is_acknowledged_but_not_counted_again(
     log_id, _ = await prepared(database_url, facts=[WATCH])
     deps = deps_of(settings_for(database_url))
     async with deliveries_on(deps, log_id) as deliveries:
-
-        async def appended_by(*group: Delivery) -> int:
-            before = (await deps.log.head(log_id)).position
-            await deliveries.take(group)
-            return (await deps.log.head(log_id)).position - before
+        appended_by = functools.partial(appended, deps, log_id, deliveries)
 
         equal_bytes = await appended_by(delivery(-60, 1), delivery(-61, 2), delivery(-60, 3))
         same_packet = await appended_by(delivery(-60, 3, dup=True))
@@ -278,11 +282,7 @@ async def test_a_batch_that_has_a_name_counts_once_whenever_it_comes_again(
     log_id, _ = await prepared(database_url, facts=[OPEN])
     deps = deps_of(settings_for(database_url))
     async with deliveries_on(deps, log_id) as deliveries:
-
-        async def appended_by(*group: Delivery) -> int:
-            before = (await deps.log.head(log_id)).position
-            await deliveries.take(group)
-            return (await deps.log.head(log_id)).position - before
+        appended_by = functools.partial(appended, deps, log_id, deliveries)
 
         first = await appended_by(batch_of("a", -60, 1), batch_of("a", -60, 2))
         again = await appended_by(batch_of("a", -60, 3))

@@ -136,11 +136,8 @@ def evidence_of(tag: TagState) -> list[UUID]:
     """Return the ids of the newest events behind a tag's answer, newest first, at most 16."""
     found: Iterable[tuple[float, bytes]]
     if tag.method == "ble_zone":
-        heard = sorted(
-            ((r[0], r[3]) for r in (tag.track.recent if tag.track else ())), reverse=True
-        )
-        return [event for _, event in heard[:MOST_EVIDENCE]]
-    if tag.method == "uwb" and tag.ranging is not None:
+        found = ((r[0], r[3].bytes) for r in (tag.track.recent if tag.track else ()))
+    elif tag.method == "uwb" and tag.ranging is not None:
         found = ((r.at_s, r.event) for r in tag.ranging.ranges.values())
     elif tag.method == "read_point" and tag.read_by is not None:
         found = ((0.0, tag.read_by[0]),)

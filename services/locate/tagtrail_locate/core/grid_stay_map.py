@@ -17,7 +17,14 @@ import numpy.typing as npt
 
 from tagtrail_locate.core import gaussian_process as gp
 from tagtrail_locate.core.grid import Grid
-from tagtrail_locate.core.radio_map import Means, Survey, means_of, shadowing_of
+from tagtrail_locate.core.radio_map import (
+    Means,
+    Survey,
+    means_of,
+    model_of,
+    places_of,
+    shadowing_of,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -98,12 +105,10 @@ def stay_map_of(
     """
     means = [power_means_of(survey, index, name) for index, name in enumerate(gateways)]
     shadowing = shadowing or shadowing_of(positions_m, survey.places_m, means)
-    places = np.stack([grid.x_m, grid.y_m, np.full(grid.cells, tag_height_m)], axis=1)
-    predicted = []
-    for position_m, one in zip(positions_m, means, strict=True):
-        points = survey.places_m[one.place]
-        model, _evidence = gp.fit(position_m, points, one.level_db, one.noise_db2, shadowing)
-        predicted.append(model.predict(places))
+    pairs = zip(positions_m, means, strict=True)
+    models = [model_of(position_m, survey, one, shadowing)[0] for position_m, one in pairs]
+    places = places_of(grid, tag_height_m)
+    predicted = [model.predict(places) for model in models]
     mean, variance = (np.stack(values) for values in zip(*predicted, strict=True))
     within = np.array([one.within_db2 for one in means])
     return StayMap(gateways, mean, variance + shadowing.point_db**2, within)

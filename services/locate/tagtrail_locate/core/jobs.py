@@ -150,15 +150,10 @@ class Course:
         until_s = track.gathered[-1][1] if track.gathered else 0.0
         if self.at_s is None or readings[0][0] > max(track.head_s, until_s):
             track.recent += readings
-            if self.job.gathered_s is not None:
-                window = max(track.head_s, until_s), self.job.gathered_s
-                track.gathered.append(window)
-                if readings[-1][0] <= window[1]:
-                    self.looks = [Look(readings[-1][0], readings, True)]
-                    return
-                self.looks = _looks_again(readings, [window])
-            else:
-                self.looks = _looks(readings)
+            gathered_s = self.job.gathered_s
+            own = [] if gathered_s is None else [(max(track.head_s, until_s), gathered_s)]
+            track.gathered += own
+            self.looks = _looks(readings, own)
             if len(self.looks) == 1:
                 return
         else:
@@ -171,7 +166,7 @@ class Course:
             else:
                 self.memory, self.at_s = track.anchor, None if self.revised else track.anchor_s
                 self.mid_after_s = track.mid_s
-            self.looks = _looks_again(again, track.gathered)
+            self.looks = _looks(again, track.gathered)
         self.looks.reverse()
 
     def took(self, at_s: float, memory: bytes) -> None:
@@ -198,8 +193,8 @@ class Course:
             track.mid_s, track.mid = head_s, track.head
 
 
-def _looks(readings: list[Reading]) -> list[Look]:
-    """Cut readings in order of time into looks."""
+def _apart(readings: list[Reading]) -> list[Look]:
+    """Cut readings in order of time into looks of at most `STEP_S`."""
     if readings[-1][0] - readings[0][0] <= STEP_S:
         return [Look(readings[-1][0], readings)]
     looks: list[Look] = []
@@ -222,17 +217,17 @@ def _begin_s(at_s: float, gathered: list[tuple[float, float]]) -> float:
     return math.nextafter(own[0], math.inf) if own else at_s
 
 
-def _looks_again(readings: list[Reading], gathered: list[tuple[float, float]]) -> list[Look]:
-    """Cut readings in order of time into looks, those gathered before as they were then."""
+def _looks(readings: list[Reading], gathered: list[tuple[float, float]]) -> list[Look]:
+    """Cut readings in order of time into looks; what was gathered up to a time is one look."""
     looks: list[Look] = []
     left = readings
     for after_s, until_s in gathered:
         before = [r for r in left if r[0] <= after_s]
         own = [r for r in left if after_s < r[0] <= until_s]
         left = left[len(before) + len(own) :]
-        looks += _looks(before) if before else []
+        looks += _apart(before) if before else []
         looks += [Look(own[-1][0], own, True)] if own else []
-    return looks + _looks(left) if left else looks
+    return looks + _apart(left) if left else looks
 
 
 def by_rounds(jobs: Iterable[Job]) -> list[list[Job]]:

@@ -20,6 +20,8 @@ STANDARD_DBM: Final = -59.0
 """Power at 1 m that normalised levels refer to, dBm."""
 
 
+Floats = npt.NDArray[np.float64]
+
 EDGE_DBM: Final = -96.0
 EDGE_SD_DB: Final = 3.0
 """Level of which half of the adverts are heard by a common receiver, and the deviation of single
@@ -55,18 +57,19 @@ EXCESS_TABLE: Final = _excess_table()
 heard, in steps of 1 / EDGE_STEPS, dB: the mean of a normal cut off from below."""
 
 
-def excess_db(mean_dbm: float, share: float) -> float:
+def excess_db(mean_dbm: Floats | float, share: Floats | float) -> Floats:
     """Return by how much the mean of the adverts that are heard is above that of all, dB.
 
     Only the stronger adverts of a weak link are heard. Above `WEAK_DBM` it is none: the correction
     begins little by little, so that a link that varies around it does not jump.
 
     Args:
-        mean_dbm: Mean of those that are heard, dBm.
-        share: Of the adverts that are heard, 0 to 1.
+        mean_dbm: Means of those that are heard, any shape, dBm.
+        share: Of the adverts that are heard, of that shape, 0 to 1.
     """
-    weak = min(max((WEAK_DBM - mean_dbm) / WEAK_RAMP_DB, 0.0), 1.0)
-    return weak * float(EXCESS_TABLE[round(min(max(share, 0.0), 1.0) * EDGE_STEPS)])
+    weak = np.clip((WEAK_DBM - np.asarray(mean_dbm)) / WEAK_RAMP_DB, 0.0, 1.0)
+    found: Floats = weak * EXCESS_TABLE[np.rint(np.asarray(share) * EDGE_STEPS).astype(np.intp)]
+    return found
 
 
 def edge_level(share: float) -> float:

@@ -302,7 +302,7 @@ def _normalised(
         levels: dict[str, Level] = {}
         for name in names if sent else ():
             mean, spread, count = point.levels.get(name, (0.0, UNHEARD_SD_DB, 0))
-            level = mean - excess_db(mean, count / sent)
+            level = mean - float(excess_db(mean, count / sent))
             level = level if count else edge_level(0.5 / (sent + 1.0))
             levels[name] = (level + shift_db[name], max(spread, 1.0), max(count, 1))
         found.append(msgspec.structs.replace(point, levels=levels))

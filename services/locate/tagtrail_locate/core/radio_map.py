@@ -150,7 +150,7 @@ def map_of_plan(
         level_at_1m_db: Level at 1 m, dBm; an error of it is a power offset of the tag.
         exponent: Path loss exponent.
     """
-    places = _places(grid, tag_height_m)
+    places = places_of(grid, tag_height_m)
     mean = np.stack(
         [level_at_1m_db + exponent * gp.decades(position, places) for position in positions_m]
     )
@@ -183,8 +183,10 @@ def map_of_survey(
     """
     means = [means_of(survey, index, gateways[index]) for index in range(len(gateways))]
     shadowing = shadowing or shadowing_of(positions_m, survey.places_m, means)
-    models = [_fit(positions_m[g], survey, means[g], shadowing)[0] for g in range(len(gateways))]
-    places = _places(grid, tag_height_m)
+    models = [
+        model_of(positions_m[g], survey, means[g], shadowing)[0] for g in range(len(gateways))
+    ]
+    places = places_of(grid, tag_height_m)
     predicted = [model.predict(places) for model in models]
     map_variance = np.stack([variance for _mean, variance in predicted])
     within = np.array([one.within_db2 for one in means])
@@ -271,9 +273,10 @@ def spacing_m(places_m: Floats) -> float:
     return float(np.median(away.min(axis=1)))
 
 
-def _fit(
+def model_of(
     position_m: Floats, survey: Survey, means: Means, shadowing: gp.Shadowing
 ) -> tuple[gp.LevelModel, float]:
+    """Fit what one gateway hears to its means; see `gaussian_process.fit`."""
     points = survey.places_m[means.place]
     return gp.fit(position_m, points, means.level_db, means.noise_db2, shadowing)
 
@@ -307,5 +310,6 @@ def _kernel(width: float) -> Floats:
     return kernel
 
 
-def _places(grid: Grid, height_m: float) -> Floats:
+def places_of(grid: Grid, height_m: float) -> Floats:
+    """Return the middles of the cells at a height, shape (C, 3), metres."""
     return np.stack([grid.x_m, grid.y_m, np.full(grid.cells, height_m)], axis=1)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tagtrail_locate.core.levels import EDGE_STEPS, EXCESS_TABLE, WEAK_DBM, WEAK_RAMP_DB
+from tagtrail_locate.core.levels import excess_db
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -215,9 +215,8 @@ def mean_of_all(links: Floats) -> Floats:
     looks = links[:, LOOKS]
     share = links[:, HITS] / np.maximum(looks, 1.0)
     share /= np.maximum(np.maximum.reduce(share, axis=1), 0.01)[:, None]
-    weak = np.clip((WEAK_DBM - links[:, MEAN]) / WEAK_RAMP_DB, 0.0, 1.0)
-    weak = np.where(looks >= WEAK_LOOKS, weak, 0.0)
-    return links[:, MEAN] - weak * EXCESS_TABLE[np.rint(share * EDGE_STEPS).astype(np.intp)]
+    excess = np.where(looks >= WEAK_LOOKS, excess_db(links[:, MEAN], share), 0.0)
+    return links[:, MEAN] - excess
 
 
 def _sent(links: Floats, heard: Heard, pace_s: Floats) -> tuple[Floats, Floats]:

@@ -169,14 +169,12 @@ def _share_right(world: World, moves: Moves, tags: Sequence[str], seconds: float
     truth, dead, end = world.truth, world.truth.dead_tags, int(seconds)
     for tag in tags:
         own = moves.get(tag, [])
-        times = [at_s for at_s, _ in own]
         for second in range(FIRST_S, end, EVERY_S):
             true = truth.zone_at(tag, second)
             if true is None or second > dead.get(tag, end):
                 continue
-            index = bisect_right(times, second) - 1
             total += 1
-            right += index >= 0 and own[index][1] == true
+            right += zone_at(own, second) == true
     return right / max(total, 1)
 
 
@@ -196,17 +194,17 @@ def _waits(world: World, moves: Moves, seconds: float) -> tuple[list[float], flo
             last_s = min(end_s, seconds, truth.dead_tags.get(tag, seconds))
             if stay.zone_id is None or last_s - stay.from_s < STAYS_S:
                 continue
-            before = [zone for at_s, zone in own if at_s <= stay.from_s][-1:]
             since = [at_s for at_s, zone in own if at_s <= last_s and zone == stay.zone_id]
             found = [at_s - stay.from_s for at_s in since if at_s > stay.from_s]
-            waits.append(0.0 if before == [stay.zone_id] else min(found, default=math.inf))
+            is_there = zone_at(own, stay.from_s) == stay.zone_id
+            waits.append(0.0 if is_there else min(found, default=math.inf))
             right += sum(
-                _told_at(own, stay.from_s + second) == stay.zone_id for second in range(STAYS_S)
+                zone_at(own, stay.from_s + second) == stay.zone_id for second in range(STAYS_S)
             )
     return sorted(waits), right / max(STAYS_S * len(waits), 1)
 
 
-def _told_at(own: Sequence[tuple[float, str | None]], at_s: float) -> str | None:
+def zone_at(own: Sequence[tuple[float, str | None]], at_s: float) -> str | None:
     """Return the zone told at a time, from a tag's changes; None before the first."""
     index = bisect_right(own, at_s, key=lambda change: change[0]) - 1
     return own[index][1] if index >= 0 else None
